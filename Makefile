@@ -1,0 +1,168 @@
+# Unless a target stands in `make help` it is not supported.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PREFIX ?= /usr/local
+DESTDIR ?=
+CC ?= cc
+# The system's Python, by its full path: one further up in PATH may be a slow wrapper.
+SYSTEM_PYTHON := /usr/bin/python3
+PYTHON := .venv/bin/python
+# Tests that run side by side; 0 runs them one after the other.
+JOBS ?= 2
+# For pytest: make test TESTS=tests/packaging PYTEST_ARGS=-v
+TESTS ?=
+PYTEST_ARGS ?=
+RUNTIME_TOOLS ?=
+# For bench/lifecycle.py: make bench BENCH_ARGS='--rounds 10'
+BENCH_ARGS ?=
+OFFLINE ?=
+export OFFLINE
+
+# The init brings its own entry point and system calls; it links no library.
+INIT_CFLAGS := -std=gnu11 -Os -static -nostdlib -ffreestanding -fno-stack-protector \
+	-fno-asynchronous-unwind-tables -Wall -Wextra
+INIT := pyruntime/init/pyruntime-init
+INIT_SOURCES := $(wildcard pyruntime/init/*.c)
+INIT_HEADERS := $(wildcard pyruntime/init/*.h) pyruntime/init/operations.h
+CHECKER := pyruntime/generated/config_checker.py
+OPERATIONS := pyruntime/plan/operations.py
+
+have = $(wildcard $(addsuffix /*.py,$(1)) $(addsuffix /*/*.py,$(1)))
+directories_with_python = $(foreach d,$(1),$(if $(call have,$(d)),$(d)))
+CHECKED := $(call directories_with_python,pyruntime conformance tests bench tools spec)
+# Tests that need neither root nor an engine nor a download.
+UNIT_IGNORES := $(addprefix --ignore=tests/,root engines vm packaging)
+PYTEST := $(PYTHON) -m pytest -p tests.rows_plugin --timeout 300
+
+.PHONY: help
+help:  ## Show this list
+	@echo "make TARGET; the targets:"
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | \
+		while IFS=$$'\t' read -r name text; do printf '  %-12s %s\n' "$$name" "$$text"; done
+
+.PHONY: demo
+demo: setup-demo  ## Install what is missing, build, and run a busybox container
+	@$(MAKE) --no-print-directory build
+	@tools/demo.sh
+
+.PHONY: test
+test: setup-test  ## Run every test that this machine can run; say what is skipped and why
+	@$(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory run-tests
+
+.PHONY: check
+check: setup-build  ## Lint, types, generated files, unit tests (no root needed)
+	@$(MAKE) --no-print-directory build
+	@status=0; for part in lint types generated unit; do \
+		$(MAKE) --no-print-directory check-$$part || status=1; \
+	done; exit $$status
+
+.PHONY: bench
+bench: setup-test  ## Measure time and memory beside runc and crun
+	@$(MAKE) --no-print-directory build
+	$(SYSTEM_PYTHON) bench/lifecycle.py $(BENCH_ARGS)
+	$(SYSTEM_PYTHON) bench/memory.py
+
+.PHONY: conformance
+conformance: setup-test  ## Requirement tests on RUNTIME (ours); RUNTIME_TOOLS=DIR adds runtime-tools
+	@$(MAKE) --no-print-directory build
+	$(PYTEST) -n $(JOBS) conformance $(PYTEST_ARGS)
+	$(if $(RUNTIME_TOOLS),$(PYTHON) -m conformance.runtime_tools --tree '$(RUNTIME_TOOLS)')
+
+.PHONY: build
+build: setup-build  ## Compile the init and generate the config checker
+	@$(MAKE) --no-print-directory built
+
+.PHONY: install
+install: setup-build  ## Install below DESTDIR and PREFIX (/usr/local)
+	@$(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory install-files
+
+.PHONY: clean
+clean:  ## Remove what was built (.venv stays)
+	rm -rf build dist $(INIT) pyruntime/generated .mypy_cache .ruff_cache .pytest_cache
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+
+# ---- below: the parts of the targets above
+
+.PHONY: setup-build setup-demo setup-test
+setup-build setup-demo setup-test: setup-%:
+	@tools/setup.sh $*
+
+.PHONY: check-lint check-types check-generated check-unit
+check-lint:
+	.venv/bin/ruff check .
+check-types:
+	.venv/bin/mypy $(CHECKED)
+check-generated:
+	$(SYSTEM_PYTHON) spec/generate_operations.py --check
+check-unit:
+	$(PYTEST) -q -n $(JOBS) $(UNIT_IGNORES) tests $(PYTEST_ARGS)
+
+.PHONY: print-init-cflags
+print-init-cflags:
+	@echo '$(INIT_CFLAGS)'
+
+.PHONY: built
+built: $(INIT) $(CHECKER)
+	@:
+
+# Written aside and renamed, so that a container started meanwhile never sees half a file.
+$(INIT): $(INIT_SOURCES) $(INIT_HEADERS) Makefile
+	$(CC) $(INIT_CFLAGS) -o $@.new $(INIT_SOURCES)
+	mv $@.new $@
+
+$(OPERATIONS) pyruntime/init/operations.h &: spec/plan.toml spec/generate_operations.py
+	$(SYSTEM_PYTHON) spec/generate_operations.py
+	touch $(OPERATIONS) pyruntime/init/operations.h
+
+$(CHECKER): spec/generate_checker.py $(wildcard spec/*.schema.json)
+	mkdir -p $(@D)
+	$(PYTHON) spec/generate_checker.py
+
+# First all side by side. What fails runs once more by itself: a test that fails
+# twice fails the run, one that then passes is printed as unsteady.
+.PHONY: run-tests
+run-tests:
+	@status=0; $(PYTEST) -n $(JOBS) --durations 5 $(PYTEST_ARGS) $(TESTS) || status=$$?; \
+	if [ $$status -eq 1 ]; then \
+		echo "== the tests that failed, once more, one after the other"; \
+		status=0; $(PYTEST) -p no:xdist --last-failed --last-failed-no-failures none \
+			--second-try $(PYTEST_ARGS) $(TESTS) || status=$$?; \
+	fi; exit $$status
+
+LIBRARY := $(PREFIX)/lib/pyruntime
+INSTALLED := $(DESTDIR)$(LIBRARY)
+
+# The first line keeps site out (4 ms), and everything that it would put on the path.
+define COMMAND
+#!$(SYSTEM_PYTHON) -IS
+import sys
+
+sys.path.insert(0, "$(LIBRARY)")
+sys.path.append("$(LIBRARY)/vendor")
+
+from pyruntime.__main__ import main
+
+main()
+endef
+export COMMAND
+
+# The .pyc files are taken without a look at their sources: nobody edits installed
+# files, and each module spares a stat.
+.PHONY: install-files
+install-files:
+	rm -rf '$(INSTALLED)'
+	install -d '$(INSTALLED)/pyruntime/spec' '$(INSTALLED)/pyruntime/init' '$(DESTDIR)$(PREFIX)/bin'
+	find pyruntime -name '*.py' -exec cp --parents -t '$(INSTALLED)' {} +
+	install -m 755 $(INIT) '$(INSTALLED)/pyruntime/init/'
+	install -m 644 spec/*.schema.json '$(INSTALLED)/pyruntime/spec/'
+	$(PYTHON) tools/vendor.py '$(INSTALLED)/vendor'
+	$(SYSTEM_PYTHON) -m compileall -q --invalidation-mode unchecked-hash \
+		-s '$(DESTDIR)' -p / '$(INSTALLED)'
+	printf '%s\n' "$$COMMAND" >'$(DESTDIR)$(PREFIX)/bin/pyruntime'
+	chmod 755 '$(DESTDIR)$(PREFIX)/bin/pyruntime'

@@ -1,0 +1,1 @@
+"""Requirement tests that drive any OCI runtime by its command line."""

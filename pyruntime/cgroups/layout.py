@@ -1,0 +1,131 @@
+"""Which cgroup hierarchies this host has and where they are mounted.
+
+The mount table is the only source: compiled-in paths are wrong in nested containers and
+on hosts that co-mount controllers.
+"""
+
+from __future__ import annotations
+
+from pyruntime.cgroups.directory import read_text
+
+# Mount options that stand beside the controllers in the super options of a v1 mount.
+_FLAGS = frozenset(
+    (
+        "rw",
+        "ro",
+        "noprefix",
+        "xattr",
+        "clone_children",
+        "cpuset_v2_mode",
+        "favordynmods",
+        "nofavordynmods",
+        "none",
+    )
+)
+
+
+class Layout:
+    """The hierarchies of a host.
+
+    `mode` is "v1", "hybrid", "v2" or "none". `v1` maps each controller to its mount point
+    (co-mounted controllers to the same one, a named hierarchy as "name=NAME"). `v2` is the
+    mount point of the unified hierarchy, or None.
+    """
+
+    __slots__ = ("mode", "v1", "v2")
+
+    def __init__(self, v1: dict[str, str], v2: str | None) -> None:
+        self.v1 = v1
+        self.v2 = v2
+        if v1:
+            self.mode = "hybrid" if v2 else "v1"
+        else:
+            self.mode = "v2" if v2 else "none"
+
+    def __repr__(self) -> str:
+        return f"Layout(mode={self.mode!r}, v1={self.v1!r}, v2={self.v2!r})"
+
+
+class _Mount:
+    __slots__ = ("kind", "options", "point", "root")
+
+    def __init__(self, kind: str, root: str, point: str, options: str) -> None:
+        self.kind = kind
+        self.root = root
+        self.point = point
+        self.options = options
+
+
+def detect() -> Layout:
+    """The layout that the calling process sees.
+
+    Raises OSError if /proc/self/mountinfo cannot be read.
+    """
+    return parse(read_text("/proc/self/mountinfo"))
+
+
+def parse(mountinfo: str) -> Layout:
+    """The layout that a text in the form of /proc/self/mountinfo describes."""
+    v1: dict[str, _Mount] = {}
+    v2: _Mount | None = None
+    for mount in _visible(mountinfo):
+        if mount.kind == "cgroup2":
+            v2 = _better(v2, mount)
+            continue
+        for controller in _controllers(mount.options):
+            v1[controller] = _better(v1.get(controller), mount)
+    return Layout({name: mount.point for name, mount in v1.items()}, v2.point if v2 else None)
+
+
+def own_paths(text: str) -> dict[str, str]:
+    """Controller -> cgroup path out of a text like /proc/PID/cgroup; "" is the v2 hierarchy."""
+    paths = {}
+    for line in text.splitlines():
+        _, controllers, path = line.split(":", 2)
+        for controller in controllers.split(","):
+            paths[controller] = path
+    return paths
+
+
+def _visible(mountinfo: str) -> list[_Mount]:
+    """The cgroup mounts that no later mount covers."""
+    found: list[_Mount] = []
+    for line in mountinfo.splitlines():
+        head, separator, tail = line.partition(" - ")
+        fields = head.split(" ")
+        if not separator or len(fields) < 5:
+            continue
+        point = _unescape(fields[4])
+        if found:
+            found = [mount for mount in found if not _covers(point, mount.point)]
+        if tail.startswith(("cgroup ", "cgroup2 ")):
+            kind, _, rest = tail.partition(" ")
+            found.append(_Mount(kind, _unescape(fields[3]), point, rest.rpartition(" ")[2]))
+    return found
+
+
+def _covers(upper: str, lower: str) -> bool:
+    return upper == "/" or upper == lower or lower.startswith(upper + "/")
+
+
+def _better(old: _Mount | None, new: _Mount) -> _Mount:
+    """The first mount wins, but one of a whole hierarchy beats a bind of a part of it."""
+    if old is None or (old.root != "/" and new.root == "/"):
+        return new
+    return old
+
+
+def _controllers(options: str) -> list[str]:
+    return [
+        option
+        for option in options.split(",")
+        if option not in _FLAGS and (option.startswith("name=") or "=" not in option)
+    ]
+
+
+def _unescape(field: str) -> str:
+    """A path field of mountinfo, where the kernel writes space, tab, newline, \\ in octal."""
+    if "\\" not in field:
+        return field
+    first, *rest = field.split("\\")
+    return first + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)

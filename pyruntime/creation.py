@@ -1,0 +1,450 @@
+"""Making a container: every step in order, and how each is undone (R36, R40, R300 to R305)."""
+
+from __future__ import annotations
+
+import posix
+import sys
+import time
+
+import _socket
+
+from pyruntime import config as configs
+from pyruntime import facts as host
+from pyruntime import failures, home, hooks, id_maps, processes, state
+from pyruntime.errors import ConfigError, PyruntimeError
+from pyruntime.init_process import InitProcess
+from pyruntime.plan import compile as compiler
+from pyruntime.plan import namespaces
+from pyruntime.plan.operations import KINDS
+from pyruntime.plan.settings import Settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyruntime.cgroups.manager import Cgroup, NoCgroup
+    from pyruntime.config import Config
+    from pyruntime.request import Request
+    from pyruntime.trace import Trace
+
+FIFO_MODE = 0o600
+SPECIFICATION = "1.3.0"
+WAIT_START = 51
+
+
+class Creation:
+    """One create, from the bundle to an init that waits for start."""
+
+    def __init__(self, request: Request, terminal: int = -1, trace: Trace | None = None) -> None:
+        self.request = request
+        self.identifier = request.arguments[0]
+        self.terminal = terminal
+        self.trace = trace
+        self.facts = host.gather()
+        self.inherited: dict[str, int] = {}
+        self.container: state.Container | None = None
+        self.init: InitProcess | None = None
+        self.cgroup: Cgroup | NoCgroup | None = None
+        self.warned = False
+
+    def run(self) -> state.Container:
+        """Make the container. After an error nothing of it is left (R1)."""
+        try:
+            return self._run()
+        except BaseException:
+            self.undo()
+            raise
+        finally:
+            self._close()
+
+    def _run(self) -> state.Container:
+        self._mark("validate")
+        state.check_identifier(self.identifier)
+        self._take_paths()
+        loaded = configs.load(self.bundle, self.request.options.get("config") or None)
+        self.settings = self._settings(loaded.document)
+        self._check_terminal()
+        self._mark("directory")
+        self.container = state.new(self.request.root, self.identifier, self._values())
+        state.write_atomically(self.container.path("config.json"), loaded.text, 0o600)
+        self._mark("cgroup")
+        self._make_cgroup()
+        self._open_descriptors()
+        self._mark("compile")
+        plan = compiler.create(self.settings)
+        self._warn(plan.warnings)
+        self._mark("spawn")
+        self.init = InitProcess(plan)
+        close_on_exec(3 + self.settings.preserve)
+        self.init.spawn(list(self.inherited.values()))
+        self._apply_limits()
+        self._converse(self.init)
+        self._finish(self.container, self.init)
+        return self.container
+
+    # --- before the init ------------------------------------------------------
+
+    def _take_paths(self) -> None:
+        """Make the paths of the options absolute, then go to the bundle as runc does."""
+        options = self.request.options
+        for name in ("pid_file", "console_socket", "pidfd_socket", "config", "trace"):
+            if options.get(name):
+                options[name] = absolute(options[name])
+        bundle = options.get("bundle") or "."
+        try:
+            posix.chdir(bundle)
+        except OSError as error:
+            raise PyruntimeError(f"chdir {bundle}: {failures.reason(error.errno or 0)}") from None
+        self.bundle = posix.getcwd()
+
+    def _settings(self, document: dict[str, Any]) -> Settings:
+        settings = Settings(document, self.facts)
+        settings.identifier = self.identifier
+        settings.bundle = self.bundle
+        settings.rootfs = self._rootfs(document)
+        settings.home = home.directory(document, settings.rootfs)
+        options = self.request.options
+        settings.no_pivot = bool(options.get("no_pivot"))
+        settings.no_new_keyring = bool(options.get("no_new_keyring"))
+        settings.listen_fds = listen_fds()
+        settings.preserve = settings.listen_fds + int(options.get("preserve_fds") or 0)
+        check_preserved(settings.listen_fds, int(options.get("preserve_fds") or 0))
+        if settings.linux.get("seccomp"):
+            settings.seccomp = self._filter(settings.linux["seccomp"])
+        return settings
+
+    def _rootfs(self, document: dict[str, Any]) -> str:
+        """The root's path: it must exist, be a directory, and have no link in it (R13)."""
+        path = document["root"]["path"]
+        wanted = absolute(path if path.startswith("/") else self.bundle + "/" + path)
+        try:
+            flags = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
+            descriptor = posix.open(wanted, flags)
+        except OSError as error:
+            why = failures.reason(error.errno or 0)
+            raise ConfigError([f".root.path: invalid rootfs {wanted}: {why}"]) from None
+        try:
+            real = posix.readlink(f"/proc/self/fd/{descriptor}")
+        finally:
+            posix.close(descriptor)
+        if real != wanted:
+            hint = f"its real path is {real}; name that one"
+            raise ConfigError([f".root.path: invalid rootfs: {wanted} is a symlink ({hint})"])
+        return wanted
+
+    def _filter(self, seccomp: dict[str, Any]) -> Any:
+        """The compiled seccomp filter, from the cache if it was compiled before."""
+        from pyruntime.seccomp.filter import filter_for
+
+        state.make_directories(self.request.root, 0o711)
+        found = filter_for(seccomp, self.request.root + "/.seccomp")
+        self._warn(found.warnings)
+        if found.listener:
+            raise ConfigError([".linux.seccomp: SCMP_ACT_NOTIFY is not supported yet"])
+        return found if found.program else None
+
+    def _check_terminal(self) -> None:
+        options = self.request.options
+        terminal = bool(self.settings.process.get("terminal"))
+        if self.terminal != -1:
+            return
+        if terminal and not options.get("console_socket"):
+            raise PyruntimeError("cannot allocate tty if runc will detach without setting console socket")
+        if not terminal and options.get("console_socket"):
+            raise PyruntimeError(
+                "cannot use console socket if runc will not detach or allocate tty"
+            )
+
+    def _values(self) -> dict[str, Any]:
+        """The first state: enough for `delete --force` to clean up after us."""
+        document = self.settings.config
+        self.cgroup = self._find_cgroup()
+        paths = self.cgroup.paths()
+        return {
+            "ociVersion": SPECIFICATION,
+            "id": self.identifier,
+            "pid": 0,
+            "bundle": self.bundle,
+            "rootfs": self.settings.rootfs,
+            "created": state.timestamp(time.time_ns()),
+            "annotations": document.get("annotations") or {},
+            "owner": posix.geteuid(),
+            "own_pids": "pid" in self.settings.namespaces(),
+            "cgroup_paths": paths,
+            "cgroup_made": sorted(set(paths.values())),
+        }
+
+    def _find_cgroup(self) -> Cgroup | NoCgroup:
+        from pyruntime.cgroups import layout, paths
+        from pyruntime.cgroups.manager import Cgroup, NoCgroup
+
+        manager = self.request.cgroup_manager
+        if manager == "systemd":
+            raise PyruntimeError("the systemd cgroup manager is not supported yet; use cgroupfs")
+        if manager == "disabled":
+            return NoCgroup()
+        found = layout.detect()
+        rootless = self.request.rootless == "true" or not self.facts.privileged
+        if rootless and not self.settings.linux.get("cgroupsPath"):
+            return NoCgroup()
+        path = paths.cgroup_path(self.settings.config, self.identifier)
+        return Cgroup(found, path, rootless)
+
+    def _make_cgroup(self) -> None:
+        from pyruntime.cgroups.manager import Cgroup
+
+        cgroup = self.cgroup
+        assert cgroup is not None and self.container is not None
+        cgroup.create(self.settings.linux.get("resources"))
+        if isinstance(cgroup, Cgroup):
+            directories = cgroup.paths()
+            self.settings.cgroups = {
+                name: (root, directories[name])
+                for name, root in cgroup.roots.items()
+                if name in directories
+            }
+        self.container.values["cgroup_paths"] = cgroup.paths()
+        self.container.values["cgroup_made"] = list(cgroup.made)
+
+    def _open_descriptors(self) -> None:
+        """The fifos between init and start, the console, and the files for hooks."""
+        assert self.container is not None
+        start, report = self.container.path("start"), self.container.path("report")
+        posix.mkfifo(start, FIFO_MODE)
+        posix.mkfifo(report, FIFO_MODE)
+        self.inherited["start"] = posix.open(start, posix.O_RDWR | posix.O_CLOEXEC)
+        # Non-blocking only while there is no reader; the init never waits on it.
+        flags = posix.O_RDWR | posix.O_NONBLOCK | posix.O_CLOEXEC
+        both = posix.open(report, flags)
+        self.inherited["report"] = posix.open(report, posix.O_WRONLY | posix.O_CLOEXEC)
+        posix.close(both)
+        if self.settings.process.get("terminal"):
+            self.inherited["console"] = self._console()
+        for kind in ("createContainer", "startContainer"):
+            if self.settings.hooks(kind):
+                self.inherited["state " + kind] = hooks.state_file(None)
+        self.settings.descriptors = self.inherited
+
+    def _console(self) -> int:
+        if self.terminal != -1:
+            return self.terminal
+        return connect(self.request.options["console_socket"])
+
+    # --- beside the init ------------------------------------------------------
+
+    def _apply_limits(self) -> None:
+        """Limits are in force before the process joins (R301)."""
+        assert self.cgroup is not None
+        self._mark("limits")
+        self.cgroup.apply(self.settings.linux.get("resources"))
+
+    def _converse(self, init: InitProcess) -> None:
+        """Serve the init until it is ready."""
+        while True:
+            self._mark("wait")
+            kind = init.receive()
+            if kind == 0:
+                raise init.failure()
+            if kind == namespaces.SYNC_READY:
+                return
+            ANSWERS[kind](self, init)
+
+    def _cloned(self, init: InitProcess) -> None:
+        """The container's first process exists: into its cgroup with it (R161)."""
+        assert self.container is not None and self.cgroup is not None
+        self._mark("join")
+        self.container.values["pid"] = init.pid
+        self.container.values["pid_start"] = processes.start_time(init.pid)
+        try:
+            self.cgroup.join(init.pid)
+        except PyruntimeError:
+            if processes.start_time(init.pid) == 0:  # it left: its own reason says more
+                raise init.failure() from None
+            raise
+        self._fill_states(init.pid)
+
+    def _fill_states(self, pid: int) -> None:
+        """The state for hooks inside names the pid as it is seen there (R34)."""
+        assert self.container is not None
+        for kind, status in (("createContainer", state.CREATING), ("startContainer", "created")):
+            number = self.inherited.get("state " + kind)
+            if number is not None:
+                hooks.fill(number, self.container.oci_state(status, inner_pid(pid)))
+
+    def _write_maps(self, init: InitProcess) -> None:
+        self._mark("maps")
+        id_maps.write(init.outer, self.settings.linux, self.facts)
+        init.answer()
+
+    def _joined(self, init: InitProcess) -> None:
+        init.answer()
+
+    def _run_hooks(self, init: InitProcess) -> None:
+        """prestart and createRuntime: namespaces and mounts exist, the root is not entered."""
+        assert self.container is not None
+        self._mark("hooks")
+        for kind in ("prestart", "createRuntime"):
+            hooks.run(kind, self.settings.hooks(kind), self.container.oci_state(state.CREATING))
+        init.answer()
+
+    # --- after the init ---------------------------------------------------------
+
+    def _finish(self, container: state.Container, init: InitProcess) -> None:
+        """Everything is ready: write it down, then let the init wait for start."""
+        self._mark("state")
+        self._send_pidfd(init.pid)
+        container.values["status"] = state.CREATED
+        container.values["tail"] = self._tail(init)
+        container.save()
+        pid_file = self.request.options.get("pid_file")
+        if pid_file:
+            self._write_pid_file(pid_file, init.pid)
+        init.answer()
+        if self.trace is not None:
+            self._mark("end")
+            self.trace.write(self.request.options["trace"], init)
+
+    def _write_pid_file(self, path: str, pid: int) -> None:
+        try:
+            state.write_atomically(path, str(pid).encode(), 0o666)
+        except OSError as error:
+            raise PyruntimeError(f"pid-file {path}: {failures.reason(error.errno or 0)}") from None
+
+    def _send_pidfd(self, pid: int) -> None:
+        """Send a pidfd of the first process, with the word that runc sends (1.5)."""
+        path = self.request.options.get("pidfd_socket")
+        if not path:
+            return
+        from array import array
+
+        descriptor = posix.pidfd_open(pid)
+        receiver = _socket.socket(fileno=connect(path))
+        rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array("i", [descriptor]))]
+        receiver.sendmsg([b"standard"], rights)
+        receiver.close()
+        posix.close(descriptor)
+
+    def _tail(self, init: InitProcess) -> dict[str, Any]:
+        """What `start` needs to name a failure: the operations after the wait."""
+        operations = init.plan.operations
+        numbers = [operation.number for operation in operations]
+        first = numbers.index(WAIT_START)
+        rows = [[o.number, o.at, _first_text(o)] for o in operations[first:]]
+        return {"first": first, "operations": rows}
+
+    def undo(self) -> None:
+        """Take everything back. poststop hooks run, for create had begun (R40, step 13)."""
+        if self.init is not None:
+            self.init.kill()
+            self.init.close()
+        if self.cgroup is not None and self.container is not None:
+            self.cgroup.undo()
+        if self.container is not None:
+            self.container.remove()
+            self._after_failure()
+            self.container.release()
+
+    def _after_failure(self) -> None:
+        if self.init is not None and self.init.pid and self.container is not None:
+            stopped = self.container.oci_state(state.STOPPED, 0)
+            self._warn(hooks.run_all("poststop", self.settings.hooks("poststop"), stopped))
+
+    def _close(self) -> None:
+        for name, descriptor in self.inherited.items():
+            if not (name == "console" and self.terminal != -1):
+                posix.close(descriptor)
+        self.inherited = {}
+        if self.init is not None:
+            self.init.close()
+
+    def _warn(self, warnings: list[str]) -> None:
+        for warning in warnings:
+            self.request.log.warning(warning)
+
+    def _mark(self, step: str) -> None:
+        if self.trace is not None:
+            self.trace.mark(step)
+
+
+ANSWERS = {
+    1: Creation._cloned,
+    namespaces.SYNC_MAPS: Creation._write_maps,
+    namespaces.SYNC_CGROUP: Creation._joined,
+    namespaces.SYNC_HOOKS: Creation._run_hooks,
+}
+
+
+def _first_text(operation: Any) -> str:
+    """The text that names an operation's subject: a path, or a program."""
+    for kind, value in zip(KINDS[operation.number].replace("bn", "b"), operation.arguments):
+        if kind == "t" and value:
+            return str(value)
+        if kind == "v" and value:
+            return str(value[0])
+    return ""
+
+
+def absolute(path: str) -> str:
+    """The path from `/`, without `.`, `..` and empty parts; links are not followed."""
+    if not path.startswith("/"):
+        path = posix.getcwd() + "/" + path
+    parts: list[str] = []
+    for part in path.split("/"):
+        if part == "..":
+            parts[-1:] = []
+        elif part not in ("", "."):
+            parts.append(part)
+    return "/" + "/".join(parts)
+
+
+def inner_pid(pid: int) -> int:
+    """The pid of a process in its own innermost pid namespace (proc(5), NSpid)."""
+    status = host.read(f"/proc/{pid}/status")
+    start = status.index("NSpid:")
+    return int(status[start : status.index("\n", start)].split()[-1])
+
+
+def listen_fds() -> int:
+    """How many descriptors systemd's socket activation passes (sd_listen_fds(3))."""
+    value = posix.environ.get(b"LISTEN_FDS", b"")
+    return int(value) if value.isdigit() else 0
+
+
+def check_preserved(first: int, count: int) -> None:
+    """Every descriptor that is to be kept must be open (R41)."""
+    for index in range(first + count):
+        try:
+            posix.fstat(3 + index)
+        except OSError:
+            raise PyruntimeError(
+                f"unable to stat preserved-fd {index} (of {count}): descriptor {3 + index} "
+                "is not open"
+            ) from None
+        posix.set_inheritable(3 + index, True)
+
+
+def close_on_exec(first: int) -> None:
+    """No descriptor that the caller leaked reaches the init (CVE-2024-21626)."""
+    for name in posix.listdir("/proc/self/fd"):
+        if int(name) >= first:
+            try:
+                posix.set_inheritable(int(name), False)
+            except OSError:
+                continue  # the descriptor with which the directory was read
+
+
+def connect(path: str) -> int:
+    """A descriptor connected to the AF_UNIX stream socket at a path of any length."""
+    end = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    directory, _, name = path.rpartition("/")
+    try:
+        if len(path.encode(sys.getfilesystemencoding(), "surrogateescape")) > 100:
+            flags = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
+            parent = posix.open(directory or "/", flags)
+            end.connect(f"/proc/self/fd/{parent}/{name}")
+            posix.close(parent)
+        else:
+            end.connect(path)
+    except OSError as error:
+        raise PyruntimeError(f"dial unix {path}: {failures.reason(error.errno or 0)}") from None
+    return end.detach()

@@ -1,0 +1,108 @@
+"""Removing a container and everything that create made (R39, R307)."""
+
+from __future__ import annotations
+
+import posix
+import time
+
+from pyruntime import hooks, processes, state
+from pyruntime.errors import CorruptState, PyruntimeError, StateError, UnknownContainer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+PATIENCE = 10.0  # seconds until a killed process, or another command, must be gone
+
+
+def delete(root: str, identifier: str, force: bool) -> list[str]:
+    """Delete a container; what failed in its poststop hooks is returned.
+
+    A stopped or created one, any with `force`. Raises StateError otherwise.
+    """
+    try:
+        container = state.load(root, identifier)
+    except UnknownContainer:
+        if force:
+            return []
+        raise
+    except CorruptState:
+        if not force:
+            raise
+        return _delete_torn(root, identifier)
+    try:
+        _take(container, force)
+    except UnknownContainer:
+        if force:
+            return []
+        raise
+    try:
+        return _delete(container, force)
+    finally:
+        container.release()
+
+
+def _take(container: state.Container, force: bool) -> None:
+    """The lock; with force, from a command that may itself wait for the container's process."""
+    if not force:
+        container.acquire()
+        return
+    deadline = time.monotonic() + PATIENCE
+    while not container.acquire(wait=False):
+        container.cgroup().kill()
+        if time.monotonic() > deadline:
+            raise StateError(f"another command still works on container {container.identifier}")
+        time.sleep(0.01)
+
+
+def _delete(container: state.Container, force: bool) -> list[str]:
+    container.values = state.load(_root(container), container.identifier).values
+    status = container.status()
+    if not force and status not in (state.STOPPED, state.CREATED, state.CREATING):
+        raise StateError(
+            f"cannot delete container {container.identifier} that is not stopped: {status}"
+        )
+    _stop(container)
+    wanted = _poststop_hooks(container, force)
+    container.cgroup().delete()
+    container.remove()
+    return hooks.run_all("poststop", wanted, container.oci_state(state.STOPPED, 0))
+
+
+def _stop(container: state.Container) -> None:
+    """Kill what is left: the first process, and those that share the host's pid namespace."""
+    descriptor = processes.open_pidfd(container.pid, container.started) if container.pid else -1
+    cgroup = container.cgroup()
+    if descriptor != -1:
+        processes.send(descriptor, 9)
+        if cgroup.frozen():
+            cgroup.thaw()
+    if cgroup.processes():
+        cgroup.kill()
+    if descriptor != -1:
+        gone = processes.await_exit(descriptor, int(PATIENCE * 1000))
+        posix.close(descriptor)
+        if not gone:
+            raise StateError("container init still running: it does not die, perhaps in the kernel")
+
+
+def _poststop_hooks(container: state.Container, force: bool) -> list[dict[str, Any]]:
+    try:
+        config = container.config()
+    except PyruntimeError:
+        if force:
+            return []
+        raise
+    wanted: list[dict[str, Any]] = (config.get("hooks") or {}).get("poststop") or []
+    return wanted
+
+
+def _delete_torn(root: str, identifier: str) -> list[str]:
+    """state.json is missing or damaged: remove the directory, that the id can be used again."""
+    container = state.Container(root, identifier, {})
+    container.remove()
+    return []
+
+
+def _root(container: state.Container) -> str:
+    return container.directory.rpartition("/")[0]

@@ -1,0 +1,444 @@
+"""Every verb with its arguments, options and help text, once, as data.
+
+The hot lane (parsing.py) reads command lines from these tables; the click
+application, the man pages and the shell completions are built from the same
+tables. They are constants of nested tuples, so that loading them costs nothing:
+objects are made for the one verb that is asked for.
+
+An option is (names, kind, default, metavar, help, hidden); the first name is the
+key in `Request.options`, with "-" turned into "_". Kinds:
+
+    flag    True or False; `--name=false` is understood too
+    string  text, the last one given counts
+    int     a decimal number
+    repeat  a list, one element each time the option is given
+
+A verb is (summary, synopsis, description, fewest arguments, most arguments or -1,
+stop at the first argument, hot, options). The options are runc's, with
+its short names; where crun has one that is worth having, it has crun's name.
+
+To add a verb, write pyruntime/commands/VERB.py and one entry in `VERBS`.
+"""
+
+from __future__ import annotations
+
+from pyruntime import VERSION
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    Value = str | bool | int | list[str]
+    OptionEntry = tuple[tuple[str, ...], str, str | bool | int | None, str, str, bool]
+    VerbEntry = tuple[str, str, str, int, int, bool, bool, tuple[OptionEntry, ...]]
+
+SPECIFICATION = "1.3.0"  # the version of the OCI runtime specification
+
+FLAG = "flag"
+STRING = "string"
+INT = "int"
+REPEAT = "repeat"
+
+UNLIMITED = -1
+
+
+class Option:
+    """One option of a verb, or of pyruntime itself."""
+
+    __slots__ = ("default", "help", "hidden", "kind", "metavar", "names")
+
+    def __init__(self, entry: OptionEntry) -> None:
+        self.names, self.kind, self.default, self.metavar, self.help, self.hidden = entry
+
+    @property
+    def key(self) -> str:
+        """The name under which `Request.options` holds the value."""
+        return self.names[0].replace("-", "_")
+
+    def initial(self) -> Value:
+        """The value of an option that is not given."""
+        return [] if self.kind == REPEAT or self.default is None else self.default
+
+
+class Verb:
+    """One command of pyruntime."""
+
+    __slots__ = (
+        "description",
+        "fewest",
+        "hot",
+        "most",
+        "name",
+        "options",
+        "stop_at_first_argument",
+        "summary",
+        "synopsis",
+    )
+
+    def __init__(self, name: str, entry: VerbEntry) -> None:
+        self.name = name
+        self.summary, self.synopsis, self.description = entry[:3]
+        self.fewest, self.most, self.stop_at_first_argument, self.hot = entry[3:7]
+        self.options = [Option(option) for option in entry[7]]
+
+    def takes(self, count: int) -> bool:
+        """Whether the verb may be given that many arguments."""
+        return self.fewest <= count and (self.most == UNLIMITED or count <= self.most)
+
+    def requirement(self) -> str:
+        """What to say when the number of arguments is wrong (runc's words)."""
+        if self.most == self.fewest:
+            return f'pyruntime: "{self.name}" requires exactly {self.fewest} argument(s)'
+        if self.most == UNLIMITED:
+            return f'pyruntime: "{self.name}" requires a minimum of {self.fewest} argument(s)'
+        bounds = f"from {self.fewest} to {self.most}"
+        return f'pyruntime: "{self.name}" requires {bounds} argument(s)'
+
+
+GLOBAL_OPTIONS: tuple[OptionEntry, ...] = (
+    (
+        ("root",),
+        STRING,
+        "",
+        "DIR",
+        "directory that holds the state of containers; should be in a tmpfs "
+        "(default: /run/pyruntime, or $XDG_RUNTIME_DIR/pyruntime without privileges)",
+        False,
+    ),
+    (
+        ("log",),
+        STRING,
+        "",
+        "FILE",
+        "append log lines to FILE; the final error goes there and, bare, to standard error "
+        "(default: standard error)",
+        False,
+    ),
+    (
+        ("log-format",),
+        STRING,
+        "text",
+        "FORMAT",
+        "form of the log lines: text or json (default: text)",
+        False,
+    ),
+    (("debug",), FLAG, False, "", "log what is done, and where errors come from", False),
+    (
+        ("systemd-cgroup",),
+        FLAG,
+        False,
+        "",
+        "let systemd make the cgroups: cgroupsPath has the form slice:prefix:name, "
+        "for example system.slice:pyruntime:434234",
+        False,
+    ),
+    (
+        ("cgroup-manager",),
+        STRING,
+        "cgroupfs",
+        "MANAGER",
+        "what makes the cgroups: cgroupfs, systemd or disabled (default: cgroupfs)",
+        False,
+    ),
+    (
+        ("rootless",),
+        STRING,
+        "auto",
+        "MODE",
+        "do without cgroups that may not be changed: true, false or auto (default: auto)",
+        False,
+    ),
+    (("help", "h"), FLAG, False, "", "show help", False),
+    (("version", "v"), FLAG, False, "", "print the version", False),
+)
+
+_BUNDLE: OptionEntry = (
+    ("bundle", "b"),
+    STRING,
+    "",
+    "DIR",
+    "directory of the bundle (default: the current directory)",
+    False,
+)
+_CONFIG: OptionEntry = (
+    ("config",),
+    STRING,
+    "",
+    "FILE",
+    "configuration file (default: config.json in the bundle)",
+    False,
+)
+_CONFIG_F: OptionEntry = (("config", "f"), *_CONFIG[1:])
+_CONSOLE_SOCKET: OptionEntry = (
+    ("console-socket",),
+    STRING,
+    "",
+    "SOCKET",
+    "AF_UNIX socket that is sent a file descriptor of the master end of the terminal",
+    False,
+)
+_PIDFD_SOCKET: OptionEntry = (
+    ("pidfd-socket",),
+    STRING,
+    "",
+    "SOCKET",
+    "AF_UNIX socket that is sent a file descriptor of the process (a pidfd)",
+    False,
+)
+_PID_FILE: OptionEntry = (
+    ("pid-file",),
+    STRING,
+    "",
+    "FILE",
+    "file to write the process id to",
+    False,
+)
+_PRESERVE_FDS: OptionEntry = (
+    ("preserve-fds",),
+    INT,
+    0,
+    "N",
+    "pass N more file descriptors to the container, after standard input, output and error "
+    "and those of $LISTEN_FDS (default: 0)",
+    False,
+)
+_TRACE: OptionEntry = (
+    ("trace",),
+    STRING,
+    "",
+    "FILE",
+    "write the result and the duration of every operation to FILE",
+    False,
+)
+_CREATION: tuple[OptionEntry, ...] = (
+    _BUNDLE,
+    _CONFIG_F,
+    _CONSOLE_SOCKET,
+    _PIDFD_SOCKET,
+    _PID_FILE,
+    (
+        ("no-pivot",),
+        FLAG,
+        False,
+        "",
+        "do not use pivot_root to enter the root filesystem; for one that lies on a ramdisk",
+        False,
+    ),
+    (
+        ("no-new-keyring",),
+        FLAG,
+        False,
+        "",
+        "do not make a session keyring: the container inherits the caller's",
+        False,
+    ),
+    _PRESERVE_FDS,
+    _TRACE,
+)
+_DETACH: OptionEntry = (
+    ("detach", "d"),
+    FLAG,
+    False,
+    "",
+    "leave when the process has started",
+    False,
+)
+_REGEX: OptionEntry = (
+    ("regex", "r"),
+    FLAG,
+    False,
+    "",
+    "the argument is a regular expression: take every container whose id matches",
+    False,
+)
+
+_ID = "<container-id>"
+_WITH_ID = "The container is the one that has the id <container-id> under the root directory."
+
+VERBS: dict[str, VerbEntry] = {
+    "create": (
+        "create a container",
+        _ID,
+        "Makes the container that the bundle describes, up to the point where its process "
+        "could be executed; `pyruntime start` executes it. The bundle is a directory with a "
+        'file "config.json" and, usually, a root filesystem. The id must be unique under the '
+        "root directory.",
+        1,
+        1,
+        False,
+        True,
+        (
+            *_CREATION,
+            (("no-subreaper",), FLAG, False, "", "accepted for crun's callers; no effect", True),
+        ),
+    ),
+    "run": (
+        "create and run a container",
+        _ID,
+        "Creates the container that the bundle describes, starts it, waits for its process "
+        "and deletes it. The exit status is that of the process; 128 and the number of the "
+        "signal if one killed it.",
+        1,
+        1,
+        False,
+        False,
+        (
+            *_CREATION,
+            _DETACH,
+            (("keep",), FLAG, False, "", "do not delete the container after it exits", False),
+            (
+                ("no-subreaper",),
+                FLAG,
+                False,
+                "",
+                "do not become the parent of processes that lose theirs",
+                False,
+            ),
+        ),
+    ),
+    "start": (
+        "execute the process of a created container",
+        _ID,
+        _WITH_ID,
+        1,
+        1,
+        False,
+        True,
+        (),
+    ),
+    "state": (
+        "output the state of a container",
+        _ID,
+        "Writes the state of the container as JSON. " + _WITH_ID,
+        1,
+        1,
+        False,
+        True,
+        (),
+    ),
+    "kill": (
+        "send a signal to the process of a container",
+        _ID + " [signal]",
+        "The signal is a number or a name, with or without SIG (default: SIGTERM). " + _WITH_ID,
+        1,
+        UNLIMITED,
+        True,
+        True,
+        (
+            (("all", "a"), FLAG, False, "", "send it to every process of the container", False),
+            _REGEX,
+        ),
+    ),
+    "delete": (
+        "delete what is left of a container",
+        _ID,
+        "Releases everything a stopped container holds, and forgets its id. " + _WITH_ID,
+        1,
+        1,
+        False,
+        True,
+        (
+            (
+                ("force", "f"),
+                FLAG,
+                False,
+                "",
+                "kill the container first (SIGKILL); it is no error if there is none",
+                False,
+            ),
+            _REGEX,
+        ),
+    ),
+    "list": (
+        "list the containers under the root directory",
+        "",
+        "Lists the containers under the directory of the global option --root.",
+        0,
+        0,
+        False,
+        False,
+        (
+            (
+                ("format", "f"),
+                STRING,
+                "table",
+                "FORMAT",
+                "form of the list: table or json (default: table)",
+                False,
+            ),
+            (("quiet", "q"), FLAG, False, "", "show only the ids", False),
+        ),
+    ),
+    "spec": (
+        "create a config.json to start from",
+        "",
+        'Writes a file "config.json" that runs sh in a root filesystem at "rootfs". '
+        "It replaces no file that exists.",
+        0,
+        0,
+        False,
+        False,
+        (
+            _BUNDLE,
+            (
+                ("rootless",),
+                FLAG,
+                False,
+                "",
+                "make a configuration for a container without privileges",
+                False,
+            ),
+        ),
+    ),
+    "features": (
+        "show what this runtime can do",
+        "",
+        "Writes the features of the runtime as JSON, in the form that the OCI runtime "
+        "specification gives them.",
+        0,
+        0,
+        False,
+        False,
+        (),
+    ),
+    "plan": (
+        "show the operations that create would perform",
+        "[<container-id>]",
+        "Compiles the configuration of a bundle and writes the list of operations that "
+        "the init of the container would carry out. Nothing is created.",
+        0,
+        1,
+        False,
+        False,
+        (
+            _BUNDLE,
+            _CONFIG_F,
+            (("json",), FLAG, False, "", "write JSON", False),
+        ),
+    ),
+    "validate": (
+        "check the configuration of a bundle",
+        "[<bundle>]",
+        "Checks config.json and writes every fault with its place in the file. The exit status "
+        "is 1 if there is any. The bundle may be given as an argument.",
+        0,
+        1,
+        False,
+        False,
+        (_BUNDLE, _CONFIG_F),
+    ),
+}
+
+
+def verb(name: str) -> Verb | None:
+    """The verb of that name, or None."""
+    entry = VERBS.get(name)
+    return None if entry is None else Verb(name, entry)
+
+
+def global_options() -> list[Option]:
+    """The options that stand before the verb."""
+    return [Option(entry) for entry in GLOBAL_OPTIONS]
+
+
+def version(python: str) -> str:
+    """What --version prints; engines look for the line with "version" in it."""
+    return f"pyruntime version {VERSION}\nspec: {SPECIFICATION}\npython: {python}\n"

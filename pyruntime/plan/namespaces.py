@@ -1,0 +1,125 @@
+"""Entering and making namespaces: what happens up to the clone, and around it (section 6)."""
+
+from __future__ import annotations
+
+from pyruntime.plan import constants as c
+from pyruntime.plan import operations as op
+from pyruntime.plan.builder import AT_FDCWD, Plan
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyruntime.plan.settings import Settings
+
+SYNC_MAPS = 2
+SYNC_CGROUP = 3
+SYNC_HOOKS = 4
+SYNC_READY = 5
+EPERM = 1
+ENOENT = 2
+ENODEV = 19
+EOPNOTSUPP = 95
+ENOSYS = 38
+EAFNOSUPPORT = 97
+
+# Types that clone3 makes in one go. user comes before (it must own the others,
+# R133), cgroup after the process has joined its cgroup, time takes offsets first.
+IN_CLONE = ("pid", "network", "mount", "ipc", "uts")
+
+
+def open_given(plan: Plan, settings: Settings) -> None:
+    """Open every namespace that is given by path, before any is joined (R131, R132)."""
+    for index, each in enumerate(settings.linux.get("namespaces") or ()):
+        if each.get("path"):
+            plan.at = f".linux.namespaces[{index}].path"
+            slot = plan.slot("namespace " + each["type"])
+            plan.add(op.openat2(slot, AT_FDCWD, each["path"], c.O_RDONLY, 0, 0))
+
+
+def join_given(plan: Plan, settings: Settings) -> None:
+    """setns into each namespace given by path; the type is checked by the kernel.
+
+    The host's root has every right on them now and may lose it by entering a
+    user namespace, so that comes last; anybody else first needs its rights.
+    """
+    given = [kind for kind, path in settings.namespaces().items() if path]
+    given.sort(key=lambda kind: (kind == "user") == settings.facts.privileged)
+    for kind in given:
+        plan.at = _path_of(settings, kind)
+        plan.add(op.setns(plan.slot("namespace " + kind), c.NAMESPACES[kind]))
+        plan.close("namespace " + kind)
+
+
+def make(plan: Plan, settings: Settings) -> None:
+    """Make the new namespaces and become the container's first process."""
+    plan.at = ".linux.namespaces"
+    if settings.is_new("user"):
+        _make_user_namespace(plan, settings)
+    elif settings.namespaces().get("user"):
+        become_root(plan)
+    if settings.is_new("time"):
+        _make_time_namespace(plan, settings)
+    plan.at = ".linux.namespaces"
+    flags = sum(c.NAMESPACES[kind] for kind in IN_CLONE if settings.is_new(kind))
+    plan.add(op.clone(flags | c.CLONE_PARENT, -1))
+    plan.add(op.setsid())
+
+
+def after_clone(plan: Plan, settings: Settings) -> None:
+    """Loopback, session keyring and names: what needs only the namespaces."""
+    if settings.is_new("network"):
+        plan.at = ".linux.namespaces"
+        plan.add(op.interface_up("lo"), (ENODEV, 0), (EAFNOSUPPORT, 0))
+    if not settings.no_new_keyring:
+        plan.at = ".linux"  # R220; a kernel without keys, or with a policy against them, is no fault
+        plan.add(op.join_session_keyring("_ses." + settings.identifier), (ENOSYS, 0), (EPERM, 0))
+    for name, call in (("hostname", op.sethostname), ("domainname", op.setdomainname)):
+        if settings.config.get(name):
+            plan.at = "." + name
+            plan.add(call(settings.config[name].encode()))
+
+
+def make_cgroup_namespace(plan: Plan, settings: Settings) -> None:
+    """Wait until the runtime has put this process into its cgroup, then make the namespace."""
+    plan.at = ".linux.cgroupsPath"
+    plan.add(op.sync(SYNC_CGROUP, 0))
+    if settings.is_new("cgroup"):
+        plan.at = _path_of(settings, "cgroup")
+        plan.add(op.unshare(c.CLONE_NEWCGROUP))
+
+
+def become_root(plan: Plan) -> None:
+    """Be id 0 of the user namespace that was just entered; its maps exist by now."""
+    plan.add(op.setresgid(0))
+    plan.add(op.setresuid(0))
+    plan.add(op.prctl(c.PR_SET_DUMPABLE, 0, 0, 0, 0))
+
+
+def _make_user_namespace(plan: Plan, settings: Settings) -> None:
+    plan.at = ".linux.uidMappings"
+    plan.add(op.unshare(c.CLONE_NEWUSER))
+    if not settings.facts.privileged:  # only a dumpable process's maps are its owner's to write
+        plan.add(op.prctl(c.PR_SET_DUMPABLE, 1, 0, 0, 0))
+    plan.add(op.sync(SYNC_MAPS, 0))
+    become_root(plan)
+
+
+def _make_time_namespace(plan: Plan, settings: Settings) -> None:
+    """Offsets must be written before anybody enters, in one write (R137, time_namespaces(7))."""
+    plan.at = _path_of(settings, "time")
+    plan.add(op.unshare(c.CLONE_NEWTIME))
+    offsets = settings.linux.get("timeOffsets")
+    if offsets:
+        plan.at = ".linux.timeOffsets"
+        content = "".join(
+            f"{clock} {offset.get('secs', 0)} {offset.get('nanosecs', 0)}\n"
+            for clock, offset in offsets.items()
+        )
+        proc = plan.slot("proc")
+        plan.add(op.write_file(proc, "self/timens_offsets", content.encode(), c.IN_PROC))
+
+
+def _path_of(settings: Settings, kind: str) -> str:
+    for index, each in enumerate(settings.linux.get("namespaces") or ()):
+        if each["type"] == kind:
+            return f".linux.namespaces[{index}]"
+    return ".linux.namespaces"

@@ -1,0 +1,323 @@
+"""A container's directory under the root: its state, its config, its lock (R30 to R39).
+
+    ROOT/ID/state.json   written by temp + rename
+    ROOT/ID/config.json  the snapshot of R6
+    ROOT/ID/start        fifo: one byte in it lets the init go on
+    ROOT/ID/report       fifo: the init's failures after that; closed by a successful exec
+
+The lock is flock(2) on the directory itself, so that it goes with it.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import posix
+import time
+
+from pyruntime import documents, processes
+from pyruntime.errors import CorruptState, PyruntimeError, StateError, UnknownContainer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyruntime.cgroups.manager import Cgroup, NoCgroup
+
+LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+.-")
+LONGEST_ID = 255
+DIRECTORY_MODE = 0o711
+CREATING = "creating"
+CREATED = "created"
+RUNNING = "running"
+PAUSED = "paused"
+STOPPED = "stopped"
+
+
+def check_identifier(identifier: str) -> None:
+    """Refuse what cannot be a directory's name. Raises PyruntimeError with runc's words."""
+    if not identifier:
+        raise PyruntimeError("container id cannot be empty")
+    good = set(identifier) <= LETTERS and identifier not in (".", "..")
+    if not good or len(identifier) > LONGEST_ID:
+        raise PyruntimeError(f"invalid container ID format: {identifier}")
+
+
+class Container:
+    """One container: `values` is what state.json holds."""
+
+    __slots__ = ("directory", "identifier", "lock", "values")
+
+    def __init__(self, root: str, identifier: str, values: dict[str, Any]) -> None:
+        self.identifier = identifier
+        self.directory = f"{root}/{identifier}"
+        self.values = values
+        self.lock = -1
+
+    # --- files ---------------------------------------------------------------
+
+    def path(self, name: str) -> str:
+        return f"{self.directory}/{name}"
+
+    def save(self) -> None:
+        """Write state.json so that a reader sees the old one or the new one, whole."""
+        write_atomically(self.path("state.json"), documents.dumps(self.values).encode(), 0o600)
+
+    def config(self) -> dict[str, Any]:
+        """The config as it was at create."""
+        try:
+            config = documents.loads(read_file(self.path("config.json")))
+        except (OSError, PyruntimeError) as error:
+            raise CorruptState(f"container {self.identifier}: config.json: {error}") from error
+        assert isinstance(config, dict)
+        return config
+
+    def acquire(self, wait: bool = True) -> bool:
+        """Take the lock. False if `wait` is not set and another command has it.
+
+        Raises UnknownContainer if the container was deleted meanwhile.
+        """
+        descriptor = open_directory(self.directory, self.identifier)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        except BlockingIOError:
+            posix.close(descriptor)
+            return False
+        if not same_file(descriptor, self.directory):
+            posix.close(descriptor)
+            raise UnknownContainer(self.identifier)
+        self.lock = descriptor
+        return True
+
+    def release(self) -> None:
+        """Give the lock back."""
+        if self.lock != -1:
+            posix.close(self.lock)
+            self.lock = -1
+
+    def remove(self) -> None:
+        """Remove the directory; the name goes in one step, so nobody sees half of it."""
+        remove_directory(self.directory)
+
+    # --- what it is doing ------------------------------------------------------
+
+    @property
+    def pid(self) -> int:
+        return int(self.values.get("pid") or 0)
+
+    @property
+    def started(self) -> int:
+        return int(self.values.get("pid_start") or 0)
+
+    def alive(self) -> bool:
+        """Is the first process there? A zombie is not, nor another process of the same pid."""
+        return self.pid > 0 and processes.start_time(self.pid) == self.started != 0
+
+    def status(self) -> str:
+        """One of the statuses of the OCI text, or paused (R31 to R33)."""
+        if self.values.get("status") == CREATING:
+            return self._creating_status()
+        if not self.alive():
+            return STOPPED
+        if exists(self.path("start")) and processes.is_init(self.pid):
+            waiting = True
+        else:
+            waiting = False
+        if self.cgroup().frozen():
+            return PAUSED
+        return CREATED if waiting else RUNNING
+
+    def _creating_status(self) -> str:
+        """creating while a command holds the lock; else that command has died."""
+        if self.lock != -1:
+            return CREATING
+        if not self.acquire(wait=False):
+            return CREATING
+        self.release()
+        return STOPPED
+
+    def cgroup(self) -> Cgroup | NoCgroup:
+        """The cgroup that the container was made in."""
+        from pyruntime.cgroups.manager import Cgroup, NoCgroup
+
+        paths = self.values.get("cgroup_paths")
+        if not paths:
+            return NoCgroup()
+        return Cgroup.from_paths(paths, self.values.get("cgroup_made"))
+
+    def oci_state(self, status: str, pid: int | None = None) -> dict[str, Any]:
+        """The state of the OCI text (R30), as hooks and the seccomp agent get it."""
+        state: dict[str, Any] = {
+            "ociVersion": self.values["ociVersion"],
+            "id": self.identifier,
+            "status": status,
+        }
+        number = self.pid if pid is None else pid
+        if number:
+            state["pid"] = number
+        state["bundle"] = self.values["bundle"]
+        if self.values.get("annotations"):
+            state["annotations"] = self.values["annotations"]
+        return state
+
+
+def new(root: str, identifier: str, values: dict[str, Any]) -> Container:
+    """Take the directory of a new container, locked.
+
+    It is made under another name and renamed, so that no reader finds it empty.
+    Raises StateError if the id is in use.
+    """
+    check_identifier(identifier)
+    make_directories(root, 0o711)
+    container = Container(root, identifier, values)
+    container.values["status"] = CREATING
+    hidden = Container(root, f".{identifier[:200]}.{posix.getpid()}", values)
+    posix.mkdir(hidden.directory, 0o700)
+    try:
+        posix.chmod(hidden.directory, DIRECTORY_MODE)
+        hidden.save()
+        container.lock = posix.open(hidden.directory, posix.O_RDONLY | posix.O_DIRECTORY)
+        fcntl.flock(container.lock, fcntl.LOCK_EX)
+        if exists(container.directory):
+            raise StateError(f"container with given ID already exists: {identifier}")
+        posix.rename(hidden.directory, container.directory)
+    except OSError as error:
+        _discard(hidden, container)
+        # Onto a directory with files in it rename says ENOTEMPTY: somebody was first.
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise StateError(f"container with given ID already exists: {identifier}") from error
+        raise
+    except StateError:
+        _discard(hidden, container)
+        raise
+    return container
+
+
+def _discard(hidden: Container, container: Container) -> None:
+    container.release()
+    remove_directory(hidden.directory)
+
+
+def load(root: str, identifier: str) -> Container:
+    """The container of that id. Raises UnknownContainer, CorruptState."""
+    check_identifier(identifier)
+    container = Container(root, identifier, {})
+    try:
+        values = documents.loads(read_file(container.path("state.json")))
+    except (FileNotFoundError, NotADirectoryError) as error:
+        if exists(container.directory):
+            raise CorruptState(
+                f"container {identifier}: state.json is missing; `delete --force` removes the rest"
+            ) from error
+        raise UnknownContainer(identifier) from error
+    except PyruntimeError as error:
+        raise CorruptState(f"container {identifier}: state.json: {error}") from error
+    if not isinstance(values, dict) or "bundle" not in values:
+        raise CorruptState(f"container {identifier}: state.json is not the state of a container")
+    container.values = values
+    return container
+
+
+def identifiers(root: str) -> list[str]:
+    """The ids of all containers, sorted."""
+    try:
+        names = posix.listdir(root)
+    except FileNotFoundError:
+        return []
+    return sorted(name for name in names if not name.startswith(".") and set(name) <= LETTERS)
+
+
+def timestamp(nanoseconds: int) -> str:
+    """RFC 3339 in UTC with the digits that are needed, as Go prints it."""
+    seconds, rest = divmod(nanoseconds, 1_000_000_000)
+    text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    fraction = f".{rest:09d}".rstrip("0").rstrip(".")
+    return text + fraction + "Z"
+
+
+def read_file(path: str, limit: int = 1 << 26) -> bytes:
+    """The content of a file, at most `limit` bytes."""
+    descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        content = posix.read(descriptor, posix.fstat(descriptor).st_size + 1)
+        while len(content) < limit and (more := posix.read(descriptor, 1 << 16)):
+            content += more
+        return content
+    finally:
+        posix.close(descriptor)
+
+
+def write_all(descriptor: int, content: bytes) -> None:
+    """write(2) until everything is written."""
+    view = memoryview(content)
+    while view:
+        view = view[posix.write(descriptor, view) :]
+
+
+def write_atomically(path: str, content: bytes, mode: int) -> None:
+    """Write a file under another name beside it, then rename it into place."""
+    directory, _, name = path.rpartition("/")
+    temporary = f"{directory or '.'}/.{name}.{posix.getpid()}"
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_NOFOLLOW | posix.O_CLOEXEC
+    descriptor = posix.open(temporary, flags, mode)
+    try:
+        try:
+            write_all(descriptor, content)
+        finally:
+            posix.close(descriptor)
+        posix.rename(temporary, path)
+    except OSError:
+        posix.unlink(temporary)
+        raise
+
+
+def make_directories(path: str, mode: int) -> None:
+    """mkdir -p."""
+    try:
+        posix.mkdir(path, mode)
+    except FileExistsError:
+        return
+    except FileNotFoundError:
+        make_directories(path.rpartition("/")[0], 0o755)
+        make_directories(path, mode)
+
+
+def remove_directory(path: str) -> None:
+    """Remove a container's directory: a flat one, and its name first."""
+    parent, _, name = path.rpartition("/")
+    hidden = f"{parent}/.{name[:200]}.{posix.getpid()}.gone"
+    try:
+        posix.rename(path, hidden)
+    except FileNotFoundError:
+        return
+    for name in posix.listdir(hidden):
+        posix.unlink(f"{hidden}/{name}")
+    posix.rmdir(hidden)
+
+
+def open_directory(path: str, identifier: str) -> int:
+    """A descriptor of a container's directory. Raises UnknownContainer."""
+    try:
+        flags = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
+        return posix.open(path, flags)
+    except FileNotFoundError as error:
+        raise UnknownContainer(identifier) from error
+
+
+def same_file(descriptor: int, path: str) -> bool:
+    """Is the path still the name of what the descriptor has open?"""
+    try:
+        there = posix.stat(path)
+    except FileNotFoundError:
+        return False
+    here = posix.fstat(descriptor)
+    return (here.st_dev, here.st_ino) == (there.st_dev, there.st_ino)
+
+
+def exists(path: str) -> bool:
+    """Does the path exist?"""
+    try:
+        posix.lstat(path)
+    except OSError:
+        return False
+    return True

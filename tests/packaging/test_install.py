@@ -1,0 +1,71 @@
+"""make install: the files it makes, and that the installed command works."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.packaging.conftest import run
+
+
+def install(prefix: Path, destdir: str = "") -> None:
+    """make install, without what goes before it: the tree is built."""
+    run(["make", "install-files", f"PREFIX={prefix}", f"DESTDIR={destdir}"])
+
+
+def commands_work(command: Path) -> None:
+    """The command answers from its own files alone, wherever it is started."""
+    assert run([command, "--version"], cwd=Path("/")).startswith("pyruntime version ")
+    features = json.loads(run([command, "features"], cwd=Path("/")))
+    assert features["ociVersionMin"] == "1.0.0"
+
+
+@pytest.mark.usefixtures("built")
+def test_destdir_is_not_in_the_installed_files(tmp_path: Path) -> None:
+    install(Path("/opt/there"), str(tmp_path))
+    command = (tmp_path / "opt/there/bin/pyruntime").read_text()
+    assert command.startswith("#!/usr/bin/python3 -IS\n")
+    assert '"/opt/there/lib/pyruntime"' in command
+    compiled = list((tmp_path / "opt/there/lib/pyruntime").rglob("__main__.*.pyc"))
+    assert compiled
+    assert all(str(tmp_path).encode() not in path.read_bytes() for path in compiled)
+
+
+@pytest.mark.usefixtures("built")
+def test_everything_the_command_needs_is_installed(tmp_path: Path) -> None:
+    install(tmp_path / "usr")
+    package = tmp_path / "usr/lib/pyruntime/pyruntime"
+    assert os.access(package / "init/pyruntime-init", os.X_OK)
+    assert (package / "generated/config_checker.py").is_file()
+    assert {path.name for path in (package / "spec").iterdir()} >= {"config.schema.json"}
+
+
+@pytest.mark.usefixtures("built")
+def test_installing_again_leaves_no_old_module(tmp_path: Path) -> None:
+    install(tmp_path / "usr")
+    old = tmp_path / "usr/lib/pyruntime/pyruntime/removed_since.py"
+    old.touch()
+    install(tmp_path / "usr")
+    assert not old.exists()
+
+
+@pytest.mark.usefixtures("built")
+def test_installed_command_works(tmp_path: Path) -> None:
+    install(tmp_path / "usr")
+    command = tmp_path / "usr/bin/pyruntime"
+    commands_work(command)
+    assert "Usage" in run([command, "--help"], cwd=Path("/"))
+    assert (tmp_path / "usr/lib/pyruntime/vendor/click").is_dir()
+
+
+@pytest.mark.usefixtures("built")
+def test_installed_command_runs_a_container(tmp_path: Path, busybox_bundle: Path) -> None:
+    install(tmp_path / "usr")
+    command = tmp_path / "usr/bin/pyruntime"
+    identifier = f"install-{os.getpid()}"
+    root = tmp_path / "root"
+    output = run([command, "--root", root, "run", "--bundle", busybox_bundle, identifier])
+    assert "hostname: pyruntime-demo" in output

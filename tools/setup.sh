@@ -1,0 +1,122 @@
+#!/bin/sh
+# Install what a make target needs and this machine lacks, and make .venv.
+#
+#     tools/setup.sh {venv|build|demo|test}
+#
+# venv    /usr/bin/python3 with venv; .venv with the development packages
+# build   + a C compiler and the headers of libc and the kernel
+# demo    + a static busybox
+# test    + what single tests ask for; those are optional: without them tests skip
+#
+# Packages come from apt-get, and only the missing ones. Set OFFLINE=1 to forbid
+# every download: then what is missing is named, and what is optional is left out.
+set -u
+cd "$(dirname "$0")/.." || exit 1
+
+PYTHON=/usr/bin/python3
+TRIES=3
+apt_updated=
+
+say() { printf 'setup: %s\n' "$*"; }
+fail() { printf 'setup: %s\n' "$*" >&2; exit 1; }
+
+# retry COMMAND...: up to $TRIES times, as mirrors have bad moments
+retry() {
+    attempt=1
+    until "$@"; do
+        [ "$attempt" -lt "$TRIES" ] || return 1
+        say "failed (try $attempt of $TRIES), again in $((attempt * 3)) s: $*"
+        sleep $((attempt * 3))
+        attempt=$((attempt + 1))
+    done
+}
+
+# apt_install PACKAGE...
+apt_install() {
+    [ -z "${OFFLINE:-}" ] || { say "OFFLINE is set; not installed: $*"; return 1; }
+    command -v apt-get >/dev/null || { say "no apt-get here; not installed: $*"; return 1; }
+    [ "$(id -u)" -eq 0 ] || { say "not root; run: apt-get install $*"; return 1; }
+    if [ -z "$apt_updated" ]; then
+        retry apt-get -q -o Acquire::Retries=3 update >/dev/null || say "apt-get update failed; trying on"
+        apt_updated=1
+    fi
+    DEBIAN_FRONTEND=noninteractive retry apt-get -q -y -o Acquire::Retries=3 \
+        -o DPkg::Lock::Timeout=120 install --no-install-recommends "$@" >/dev/null
+}
+
+# need TEST PACKAGES WHY: install PACKAGES unless TEST holds; end if it then does not
+need() {
+    "$1" && return 0
+    say "installing $2: $3"
+    # shellcheck disable=SC2086 # a list of packages
+    apt_install $2 || fail "cannot go on without $2 ($3)"
+    "$1" || fail "$2 installed, but still missing: $3"
+}
+
+# want COMMAND PACKAGE WHY: the same, but go on without it
+want() {
+    command -v "$1" >/dev/null && return 0
+    say "installing $2 (optional): $3"
+    apt_install "$2" || say "going on without $2: $3 will be skipped"
+}
+
+has_python() { "$PYTHON" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; }
+has_venv() { "$PYTHON" -c 'import venv, ensurepip' 2>/dev/null; }
+has_compiler() { command -v "${CC:-cc}" >/dev/null; }
+has_headers() {
+    printf '#include <unistd.h>\n#include <linux/mount.h>\n#include <sys/syscall.h>\nint main(void){return 0;}\n' |
+        "${CC:-cc}" -x c -fsyntax-only - 2>/dev/null
+}
+has_busybox() { tools/demo.sh --find-busybox >/dev/null 2>&1; }
+has_libseccomp() { ls /usr/lib/*/libseccomp.so.2 /usr/lib*/libseccomp.so.2 /lib/*/libseccomp.so.2 2>/dev/null | grep -q .; }
+
+# The packages that pyproject.toml names, one a line
+python_packages() {
+    "$PYTHON" - <<'PROGRAM'
+import tomllib
+
+with open("pyproject.toml", "rb") as file:
+    project = tomllib.load(file)["project"]
+print(*project["dependencies"], *project["optional-dependencies"]["dev"], sep="\n")
+PROGRAM
+}
+
+setup_venv() {
+    if [ -x "$PYTHON" ] && ! has_python; then
+        fail "$PYTHON is $("$PYTHON" -V 2>&1); 3.11 or newer is needed (Debian 12, Ubuntu 24.04)"
+    fi
+    need has_python python3 "pyruntime runs on the system's Python"
+    need has_venv python3-venv "makes .venv for the development packages"
+    packages=$(python_packages) || fail "cannot read pyproject.toml"
+    [ "$(cat .venv/.packages 2>/dev/null)" = "$packages" ] && return 0
+    [ -x .venv/bin/python ] || "$PYTHON" -m venv .venv || fail "cannot make .venv"
+    say "installing into .venv:" $packages
+    [ -z "${OFFLINE:-}" ] || fail "OFFLINE is set, and .venv lacks packages"
+    # shellcheck disable=SC2086 # one word a package
+    retry .venv/bin/python -m pip install --quiet --disable-pip-version-check --retries 5 $packages ||
+        fail "pip cannot install the development packages"
+    printf '%s\n' "$packages" >.venv/.packages
+}
+
+setup_build() {
+    need has_compiler gcc "compiles the init, a static C program"
+    need has_headers libc6-dev "headers of libc and the kernel for the init"
+}
+
+setup_demo() {
+    need has_busybox busybox-static "the demo's container is one static busybox"
+}
+
+setup_test() {
+    has_libseccomp || want libseccomp.so.2 libseccomp2 "tests of seccomp profiles"
+    want runc runc "comparing our answers with runc's"
+    want crun crun "comparing our answers with crun's"
+}
+
+case ${1:-} in
+venv) setup_venv ;;
+build) setup_venv; setup_build ;;
+demo) setup_venv; setup_build; setup_demo ;;
+test) setup_venv; setup_build; setup_demo; setup_test ;;
+*) fail "usage: tools/setup.sh {venv|build|demo|test}" ;;
+esac
