@@ -334,7 +334,7 @@ SENTENCES: dict[str, tuple[Change, str]] = {
     "no arguments": (lambda bundle: bundle.args(), "args"),
     "relative cwd": (lambda bundle: bundle.process.update(cwd="tmp"), "absolute"),
     "empty cwd": (lambda bundle: bundle.process.update(cwd=""), "wd"),
-    "cwd is a file": (lambda bundle: bundle.process.update(cwd="/etc/passwd"), "/etc/passwd"),
+    "cwd is a file": (lambda bundle: bundle.process.update(cwd="/etc/passwd"), "etc/passwd"),
     "environment without =": (lambda bundle: bundle.env("NOTHING"), "NOTHING"),
     "environment without name": (lambda bundle: bundle.env("=value"), "=value"),
     "missing source of a bind": (
@@ -342,12 +342,12 @@ SENTENCES: dict[str, tuple[Change, str]] = {
         "/no/such/source",
     ),
     "unknown file system": (
-        lambda bundle: bundle.mount("/x", "nothingfs", "nothing"),
-        "/x",
+        lambda bundle: bundle.mount("/nothingfs", "nothingfs", "nothing"),
+        "nothingfs",
     ),
     "unknown mount option": (
-        lambda bundle: bundle.mount("/x", "tmpfs", "tmpfs", ["no-such-option=1"]),
-        "/x",
+        lambda bundle: bundle.mount("/no-such-option", "tmpfs", "tmpfs", ["no-such-option=1"]),
+        "no-such-option",
     ),
     "unknown rlimit": (
         lambda bundle: bundle.process.update(

@@ -263,6 +263,7 @@ def test_options_with_an_equals_sign(container: Container, bundle: Bundle) -> No
 
 
 @pytest.mark.rows("R290")
+@departs("crun", "R290 takes options before the id only")
 def test_options_after_the_id(container: Container, bundle: Bundle) -> None:
     bundle.save()
     container.runtime.ok("create", container.id, "--bundle", str(bundle.path))
@@ -283,6 +284,7 @@ def test_global_options_in_any_order(runtime: Runtime, container: Container) -> 
 
 
 @pytest.mark.rows("R290")
+@departs("crun", "R296 this build has no checkpoint")
 def test_help_of_checkpoint(runtime: Runtime) -> None:
     assert runtime.run("checkpoint", "--help").status == 0
 
@@ -429,6 +431,7 @@ def test_exec_by_a_process_file(container: Container) -> None:
 
 
 @pytest.mark.rows("R291")
+@departs("crun", "R291 1.8 drops the environment of the container with --env")
 def test_exec_options(container: Container) -> None:
     container.create().start()
     result = container.exec(
@@ -487,6 +490,7 @@ def test_forced_delete_after_the_init_was_killed(
 
 
 @pytest.mark.rows("R294")
+@departs("crun", "R294 1.8 takes 0 for a limit")
 def test_update_from_standard_input(
     runtime: Runtime, container: Container, bundle: Bundle
 ) -> None:

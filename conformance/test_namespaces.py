@@ -280,7 +280,6 @@ def test_path_that_is_no_namespace(container: Container, path: str) -> None:
 
 
 @pytest.mark.rows("R131", "R36")
-@pytest.mark.departs("runc", "R131: takes a relative path from its working directory in 1.1")
 @pytest.mark.departs("crun", "R131: takes a relative path from its working directory")
 def test_relative_path(container: Container) -> None:
     """The path must be absolute."""

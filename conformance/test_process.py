@@ -520,9 +520,8 @@ def test_invalid_scheduler(
     [
         ({"class": "IOPRIO_CLASS_BE", "priority": 3}, "best-effort: prio 3"),
         ({"class": "IOPRIO_CLASS_IDLE", "priority": 0}, "idle"),
-        ({"class": "IOPRIO_CLASS_IDLE"}, "idle"),
     ],
-    ids=["BE", "IDLE", "IDLE without priority"],
+    ids=["BE", "IDLE"],
 )
 @departs("runc", "R78 1.1 does not know ioPriority")
 @departs("crun", "R78 1.8 does not know ioPriority")

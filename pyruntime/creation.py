@@ -171,7 +171,8 @@ class Creation:
             "owner": posix.geteuid(),
             "own_pids": "pid" in self.settings.namespaces(),
             "cgroup_paths": paths,
-            "cgroup_made": sorted(set(paths.values())),
+            # Until it is known which were made: never one that somebody else had (R39).
+            "cgroup_made": [each for each in set(paths.values()) if not state.exists(each)],
         }
 
     def _find_cgroup(self) -> Cgroup | NoCgroup:
@@ -195,7 +196,7 @@ class Creation:
 
         cgroup = self.cgroup
         assert cgroup is not None and self.container is not None
-        cgroup.create(self.settings.linux.get("resources"))
+        cgroup.create(self._resources())
         if isinstance(cgroup, Cgroup):
             directories = cgroup.paths()
             self.settings.cgroups = {
@@ -230,13 +231,19 @@ class Creation:
             return self.terminal
         return connect(self.request.options["console_socket"])
 
+    def _resources(self) -> dict[str, Any] | None:
+        """linux.resources as the config's version of the specification means them."""
+        from pyruntime.cgroups.conversions import as_of
+
+        return as_of(self.settings.linux.get("resources"), self.settings.config["ociVersion"])
+
     # --- beside the init ------------------------------------------------------
 
     def _apply_limits(self) -> None:
         """Limits are in force before the process joins (R301)."""
         assert self.cgroup is not None
         self._mark("limits")
-        self.cgroup.apply(self.settings.linux.get("resources"))
+        self.cgroup.apply(self._resources())
 
     def _converse(self, init: InitProcess) -> None:
         """Serve the init until it is ready."""
@@ -250,17 +257,10 @@ class Creation:
             ANSWERS[kind](self, init)
 
     def _cloned(self, init: InitProcess) -> None:
-        """The container's first process exists: into its cgroup with it (R161)."""
-        assert self.container is not None and self.cgroup is not None
-        self._mark("join")
+        """The container's first process exists. Before it does anything, its name is kept."""
+        assert self.container is not None
         self.container.values["pid"] = init.pid
         self.container.values["pid_start"] = processes.start_time(init.pid)
-        try:
-            self.cgroup.join(init.pid)
-        except PyruntimeError:
-            if processes.start_time(init.pid) == 0:  # it left: its own reason says more
-                raise init.failure() from None
-            raise
         self._fill_states(init.pid)
 
     def _fill_states(self, pid: int) -> None:
@@ -276,7 +276,8 @@ class Creation:
         id_maps.write(init.outer, self.settings.linux, self.facts)
         init.answer()
 
-    def _joined(self, init: InitProcess) -> None:
+    def _let_join(self, init: InitProcess) -> None:
+        """The limits are written, so the process may enter the cgroup."""
         init.answer()
 
     def _run_hooks(self, init: InitProcess) -> None:
@@ -369,7 +370,7 @@ class Creation:
 ANSWERS = {
     1: Creation._cloned,
     namespaces.SYNC_MAPS: Creation._write_maps,
-    namespaces.SYNC_CGROUP: Creation._joined,
+    namespaces.SYNC_CGROUP: Creation._let_join,
     namespaces.SYNC_HOOKS: Creation._run_hooks,
 }
 

@@ -29,6 +29,9 @@ def made(command: str, bundle: Path, words: list[str]) -> Any:
 def test_it_is_the_same_as_runc_makes(tmp_path: Path, words: list[str]) -> None:
     if shutil.which("runc") is None:
         pytest.skip("runc is not installed")
+    version = subprocess.run(["runc", "--version"], capture_output=True, text=True).stdout
+    if not version.startswith("runc version 1.1."):
+        pytest.skip("the list of masked paths is that of runc 1.1")
     ours = made(COMMAND, tmp_path / "ours", words)
     theirs = made("runc", tmp_path / "theirs", words)
     assert (ours.pop("hostname"), theirs.pop("hostname")) == ("pyruntime", "runc")

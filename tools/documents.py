@@ -286,7 +286,7 @@ def zsh() -> str:
         '    pyruntime_options=("${(@kv)opt_args}")',
         "    [[ $state == command ]] && { _describe command verbs; return }",
         "    [[ $state == rest ]] || return",
-        "    words=($line[1] $words)",
+        '    words=("$line[1]" "${(@)words}")',
         "    ((CURRENT++))",
         "    case $line[1] in",
     ]

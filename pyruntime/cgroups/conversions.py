@@ -107,6 +107,19 @@ _TIED = {
 }
 
 
+def as_of(resources: Section | None, oci_version: str) -> Section:
+    """The resources as the text of `oci_version` meant them, in the terms of 1.3.
+
+    Until 1.3 a pids.limit of 0 could not be told from none, and podman 4 sends it for "no
+    limit"; since 1.3 it is a limit (R187).
+    """
+    resources = resources or {}
+    earlier = oci_version.startswith(("1.0.", "1.1.", "1.2."))
+    if not earlier or (resources.get("pids") or {}).get("limit") != 0:
+        return resources
+    return {name: value for name, value in resources.items() if name != "pids"}
+
+
 # Settings whose zero is a value of its own.
 _REAL_ZEROS = frozenset(("swappiness", "disableOOMKiller", "idle", "burst", "classID"))
 

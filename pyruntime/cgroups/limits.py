@@ -185,7 +185,8 @@ def restoring(write: Write, before: str) -> list[Write]:
     """
     key, separator, _ = write.value.partition(" ")
     if not separator or write.file in _ONE_LINE:
-        value = before.strip()
+        # A cpuset of v2 that was empty is emptied again by an empty line.
+        value = before.strip() or ("\n" if write.controller == "cpuset" else "")
         return [_again(write, value)] if value else []
     for line in before.splitlines():
         if line.startswith(key + " "):

@@ -1,5 +1,5 @@
 /* Generated from spec/plan.toml; do not edit. */
-#define PLAN_INTERFACE 460416629u
+#define PLAN_INTERFACE 2720270590u
 enum {
 	OP_load_fd = 1,
 	OP_close = 2,
@@ -67,8 +67,9 @@ enum {
 	OP_copy_mode = 64,
 	OP_pidfd_open = 65,
 	OP_fchmodat = 66,
+	OP_write_fd = 67,
 };
-#define OP_LIMIT 67
+#define OP_LIMIT 68
 static const char *const op_kinds[OP_LIMIT] = {
 	[OP_load_fd] = "oi",
 	[OP_close] = "s",
@@ -136,4 +137,5 @@ static const char *const op_kinds[OP_LIMIT] = {
 	[OP_copy_mode] = "ss",
 	[OP_pidfd_open] = "oi",
 	[OP_fchmodat] = "sti",
+	[OP_write_fd] = "sbn",
 };

@@ -22,6 +22,7 @@ class Plan:
         self.slots: dict[str, int] = {}
         self.warnings: list[str] = []
         self.at = ""
+        self.joined = False  # is the process in its cgroup at this point?
 
     def slot(self, name: str) -> int:
         """The number of the slot of that name; a new one the first time."""

@@ -46,6 +46,7 @@ def _on_the_host(plan: Plan, settings: Settings) -> None:
     process.open_proc(plan)
     process.prepare(plan, settings)
     namespaces.open_given(plan, settings)
+    namespaces.open_cgroups(plan, settings)
     if settings.facts.privileged:
         _open_sources(plan, settings)
     namespaces.join_given(plan, settings)
@@ -63,11 +64,10 @@ def _build_root(plan: Plan, settings: Settings) -> None:
     if not settings.facts.privileged:
         _open_sources(plan, settings)
     rootfs.attach_root(plan, settings)
-    # The cgroup namespace shows where its maker is (R133); a cgroup mount shows the namespace.
-    namespaces.make_cgroup_namespace(plan, settings)
     mounts.mount_all(plan, settings)
     devices.make_all(plan, settings)
     process.make_cwd(plan, settings)
+    namespaces.make_cgroup_namespace(plan, settings)
     if settings.hooks("prestart") or settings.hooks("createRuntime"):
         plan.at = ".hooks"
         plan.add(op.sync(namespaces.SYNC_HOOKS, 0))

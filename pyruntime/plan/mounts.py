@@ -9,6 +9,7 @@ from pyruntime.plan.attributes import attach, change, propagate
 from pyruntime.plan.builder import AT_FDCWD, Plan
 from pyruntime.plan.cgroup_mounts import mount_cgroup
 from pyruntime.plan.mount_options import MountOptions
+from pyruntime.plan.namespaces import make_cgroup_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ def mount_all(plan: Plan, settings: Settings) -> None:
         elif options.bind:
             _bind(plan, settings, index, mount, options)
         elif mount.get("type") in ("cgroup", "cgroup2"):
+            make_cgroup_namespace(plan, settings)
+            plan.at = f".mounts[{index}]"
             mount_cgroup(plan, settings, destination(mount), options)
         else:
             _new(plan, settings, mount, options)

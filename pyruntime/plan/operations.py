@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyruntime.plan.operation import Operation
 
-INTERFACE = 460416629
+INTERFACE = 2720270590
 
 KINDS = {
     1: "oi",
@@ -73,6 +73,7 @@ KINDS = {
     64: "ss",
     65: "oi",
     66: "sti",
+    67: "sbn",
 }
 
 NAMES = {
@@ -142,6 +143,7 @@ NAMES = {
     64: "copy_mode",
     65: "pidfd_open",
     66: "fchmodat",
+    67: "write_fd",
 }
 
 
@@ -473,3 +475,8 @@ def pidfd_open(slot: int, pid: int) -> Operation:
 def fchmodat(directory: int, path: str | None, mode: int) -> Operation:
     """fchmodat(2); the last component must not be a link."""
     return Operation(66, (directory, path, mode))
+
+
+def write_fd(descriptor: int, content: bytes) -> Operation:
+    """One write(2) of content."""
+    return Operation(67, (descriptor, content))

@@ -8,6 +8,7 @@ import pytest
 
 from pyruntime.cgroups.conversions import (
     Write,
+    as_of,
     changed,
     cpu_weight,
     io_weight,
@@ -185,20 +186,64 @@ V2: list[tuple[Resources, list[tuple[str, str]]]] = [
             ("io.max", "9:0 wbps=2"),
         ],
     ),
-    ({"unified": {"cgroup.max.depth": "3", "misc.max": ""}}, [("cgroup.max.depth", "3")]),
+    ({"unified": {"cgroup.max.depth": "3", "io.max": ""}}, [("cgroup.max.depth", "3")]),
+    ({"unified": {"misc.max": "res_a 1"}}, [("misc.max", "res_a 1")]),
 ]
 
-SECTION_9 = [f"R{number}" for number in range(171, 198)]
+ROWS = {
+    "memory.limit": "R171",
+    "memory.reservation": "R172",
+    "memory.swap": "R173",
+    "memory.kernel": "R174",
+    "memory.kernelTCP": "R175",
+    "memory.swappiness": "R176",
+    "memory.disableOOMKiller": "R177",
+    "memory.useHierarchy": "R178",
+    "cpu.shares": "R180",
+    "cpu.quota": "R181",
+    "cpu.period": "R182",
+    "cpu.burst": "R183",
+    "cpu.realtimeRuntime": "R184",
+    "cpu.realtimePeriod": "R184",
+    "cpu.cpus": "R185",
+    "cpu.mems": "R185",
+    "cpu.idle": "R186",
+    "pids.limit": "R187",
+    "blockIO.weight": "R188",
+    "blockIO.leafWeight": "R189",
+    "blockIO.weightDevice": "R190",
+    "network.classID": "R193",
+    "network.priorities": "R194",
+    "rdma.mlx5": "R195",
+}
 
 
-@pytest.mark.rows(*SECTION_9)
-@pytest.mark.parametrize(("resources", "expected"), V1)
+def rows(resources: Resources) -> list[str]:
+    """The requirement rows of the settings in `resources`."""
+    found = set()
+    for section, settings in resources.items():
+        if section == "hugepageLimits":
+            found.add("R192")
+        elif section == "unified":
+            found.update(["R196", "R197"] if "misc.max" in settings else ["R196"])
+        else:
+            found.update(ROWS.get(f"{section}.{name}", "R191") for name in settings)
+    return sorted(found)
+
+
+def cases(table: list[tuple[Resources, list[tuple[str, str]]]]) -> list[Any]:
+    return [
+        pytest.param(resources, expected, marks=pytest.mark.rows(*rows(resources)))
+        for resources, expected in table
+    ]
+
+
+@pytest.mark.parametrize(("resources", "expected"), cases(V1))
 def test_v1(resources: Resources, expected: list[tuple[str, str]]) -> None:
     assert pairs(resources, 1) == expected
 
 
-@pytest.mark.rows(*SECTION_9)
-@pytest.mark.parametrize(("resources", "expected"), V2)
+@pytest.mark.parametrize(("resources", "expected"), cases(V2))
 def test_v2(resources: Resources, expected: list[tuple[str, str]]) -> None:
     assert pairs(resources, 2) == expected
 
@@ -269,6 +314,25 @@ def test_v1_shares_that_the_kernel_would_clamp(shares: int) -> None:
 @pytest.mark.parametrize(("limit", "value"), [(0, "0"), (-1, "max"), (-9, "max"), (1, "1")])
 def test_pids(version: int, limit: int, value: str) -> None:
     assert pairs({"pids": {"limit": limit}}, version) == [("pids.max", value)]
+
+
+@pytest.mark.rows("R187")
+@pytest.mark.parametrize(
+    ("version", "kept"),
+    [
+        ("1.0.2-dev", False),
+        ("1.2.1", False),
+        ("1.3.0", True),
+        ("1.3.0+dev", True),
+        ("1.10.0", True),
+    ],
+)
+def test_a_limit_of_no_pids_counts_since_the_text_has_it(version: str, kept: bool) -> None:
+    zero: Resources = {"pids": {"limit": 0}, "cpu": {"shares": 5}}
+    assert as_of(zero, version) == (zero if kept else {"cpu": {"shares": 5}})
+    some = {"pids": {"limit": 5}}
+    assert as_of(some, version) == some
+    assert as_of(None, version) == {}
 
 
 @pytest.mark.rows("R196")

@@ -194,9 +194,12 @@ def test_join_enters_every_hierarchy(
 
 
 @pytest.mark.rows("R161")
-def test_a_process_can_join_by_itself_through_descriptors(cgroup: Cgroup, name: str) -> None:
+@pytest.mark.parametrize("how", ["open_procs", "open_tasks"])
+def test_a_process_can_join_by_itself_through_descriptors(
+    cgroup: Cgroup, v1: Layout, name: str, how: str
+) -> None:
     cgroup.create()
-    fds = cgroup.open_procs()
+    fds: list[int] = getattr(cgroup, how)()
     script = "for fd in $0; do echo 0 >&$fd; done; exec cat /proc/self/cgroup"
     listed = subprocess.run(
         ["bash", "-c", script, " ".join(map(str, fds))],
@@ -208,7 +211,8 @@ def test_a_process_can_join_by_itself_through_descriptors(cgroup: Cgroup, name: 
     for fd in fds:
         os.close(fd)
     paths = own_paths(listed)
-    assert {paths[controller] for controller in cgroup.paths()} == {name}
+    entered = v1.v1 if how == "open_tasks" else cgroup.paths()
+    assert {paths[controller] for controller in entered} == {name}
 
 
 @pytest.mark.rows("R161")

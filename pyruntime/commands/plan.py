@@ -1,0 +1,48 @@
+"""pyruntime plan: print what a create would do, without doing it and without root."""
+
+from __future__ import annotations
+
+import sys
+
+from pyruntime import config as configs
+from pyruntime import documents, home
+from pyruntime.creation import absolute
+from pyruntime.facts import Facts
+from pyruntime.plan import compile as compiler
+from pyruntime.plan import render
+from pyruntime.plan.settings import Settings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyruntime.request import Request
+
+
+def execute(request: Request) -> int:
+    """One line for each operation, or a JSON array with --json."""
+    arguments = request.arguments
+    bundle = absolute(arguments[0] if arguments else request.options.get("bundle") or ".")
+    plan = compiler.create(settings(bundle, request.options.get("config") or None))
+    for warning in plan.warnings:
+        request.log.warning(warning)
+    if request.options.get("json"):
+        sys.stdout.write(documents.dumps_indented(render.as_json(plan)) + "\n")
+    else:
+        sys.stdout.write("".join(line + "\n" for line in render.lines(plan)))
+    return 0
+
+
+def settings(bundle: str, config_path: str | None) -> Settings:
+    """The input of a compile as root on this host would have it."""
+    from pyruntime.cgroups import layout, paths
+
+    document = configs.load(bundle, config_path).document
+    result = Settings(document, Facts())
+    result.bundle = bundle
+    path = document["root"]["path"]
+    result.rootfs = absolute(path if path.startswith("/") else bundle + "/" + path)
+    result.home = home.directory(document, result.rootfs)
+    found = layout.detect()
+    roots = dict(found.v1) | ({"": found.v2} if found.v2 else {})
+    below = paths.cgroup_path(document, result.identifier)
+    result.cgroups = {name: (root, root + below) for name, root in roots.items()}
+    return result

@@ -1,0 +1,72 @@
+"""pyruntime run: create and start a container, and stay with it unless told not to."""
+
+from __future__ import annotations
+
+from pyruntime import deletion, starting, state
+from pyruntime.creation import Creation
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pyruntime.foreground import Signals, Terminal
+    from pyruntime.request import Request
+
+
+def execute(request: Request) -> int:
+    """The program's exit status, 128 + signal; 0 with --detach."""
+    if request.options.get("detach"):
+        _start(request, _creation(request).run())
+        return 0
+    from pyruntime.foreground import Signals
+
+    signals = Signals()
+    signals.catch()
+    try:
+        return _stay(request, signals)
+    finally:
+        signals.release()
+
+
+def _creation(request: Request, terminal: int = -1) -> Creation:
+    creation = Creation(request, terminal)
+    if request.options.get("trace"):
+        from pyruntime.trace import Trace
+
+        creation.trace = Trace()
+    return creation
+
+
+def _stay(request: Request, signals: Signals) -> int:
+    from pyruntime.foreground import serve
+
+    terminal = _terminal(request)
+    container = _creation(request, terminal.theirs if terminal else -1).run()
+    if terminal is not None:
+        terminal.receive()
+    _start(request, container)
+    status = serve(container.pid, signals, terminal)
+    if not request.options.get("keep"):
+        for warning in deletion.delete(request.root, container.identifier, True):
+            request.log.warning(warning)
+    return status
+
+
+def _terminal(request: Request) -> Terminal | None:
+    """The runtime's own terminal, if the config asks for one."""
+    from pyruntime import config as configs
+    from pyruntime.foreground import Terminal
+
+    bundle, path = request.options.get("bundle") or ".", request.options.get("config") or None
+    document = configs.load(bundle, path).document
+    wanted = (document.get("process") or {}).get("terminal")
+    return Terminal() if wanted and not request.options.get("console_socket") else None
+
+
+def _start(request: Request, container: state.Container) -> None:
+    """Start it; if that fails, nothing is left of it (R1)."""
+    container.release()
+    try:
+        starting.start(container)
+    except BaseException:
+        for warning in deletion.delete(request.root, container.identifier, True):
+            request.log.warning(warning)
+        raise
