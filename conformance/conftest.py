@@ -30,7 +30,7 @@ from pathlib import Path
 import pytest
 
 from conformance.bundle import Bundle
-from conformance.runtime import Container, Runtime, mounts_below
+from conformance.runtime import Container, Runtime, kill_orphans, mounts_below
 
 MakeContainer = Callable[..., Container]
 PR_SET_CHILD_SUBREAPER = 36
@@ -135,6 +135,7 @@ def runtime(workplace: Path) -> Iterator[Runtime]:
     if runtime.root.is_dir():
         for name in os.listdir(runtime.root):
             runtime.run("delete", "--force", name)
+    kill_orphans()
 
 
 def unique_id() -> str:

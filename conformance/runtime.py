@@ -24,6 +24,7 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -280,20 +281,60 @@ class Container:
 
     def clean(self) -> None:
         """Make an end of the container and of all that it left; for fixtures."""
-        kill_all(self.pid, self.bundle.cgroups_path)
+        path = self.bundle.cgroups_path
+        thaw(path)
+        kill_all(self.pid, path)
         self.runtime.run("delete", "--force", self.id)
-        kill_all(0, self.bundle.cgroups_path)
-        if self.pid and self._status is None:
-            _reap(self.pid)
-        for directory in cgroup_directories(self.bundle.cgroups_path):
-            _remove_cgroup(directory)
+        kill_all(0, path)
+        wait_for(lambda: _no_process(path), f"the end of the processes of {self.id}")
+        for directory in cgroup_directories(path):
+            wait_for(partial(_remove_cgroup, directory), f"the removal of {directory}")
 
 
-def _reap(pid: int) -> None:
+def _no_process(cgroups_path: str) -> bool:
+    """Reap what has ended; whether the cgroup is empty."""
+    _reap_foreign()
+    return not processes_in(cgroups_path)
+
+
+def thaw(cgroups_path: str) -> None:
+    """Thaw the cgroup: a signal does not end a process that is frozen."""
+    for directory in cgroup_directories(cgroups_path):
+        for name, value in (("freezer.state", "THAWED"), ("cgroup.freeze", "0")):
+            if (directory / name).exists():
+                (directory / name).write_text(value)
+
+
+def kill_orphans() -> None:
+    """Kill and reap processes of containers that became our children."""
+    for pid in _foreign_children():
+        os.kill(pid, signal.SIGKILL)
+    wait_for(lambda: _reap_foreign() == [], "the end of orphans")
+
+
+def _foreign_children() -> list[int]:
+    """Our children that live in another pid or mount namespace, zombies too."""
+    pids = [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+    return [pid for pid in pids if _parent(pid) == os.getpid() and _is_foreign(pid)]
+
+
+def _is_foreign(pid: int) -> bool:
     try:
-        os.waitpid(pid, 0 if _is_zombie(pid) else os.WNOHANG)
-    except ChildProcessError:
-        pass
+        status = Path(f"/proc/{pid}/status").read_text()
+        if len(status.partition("NSpid:")[2].partition("\n")[0].split()) > 1:
+            return True
+        return os.readlink(f"/proc/{pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt")
+    except OSError:
+        return False
+
+
+def _reap_foreign() -> list[int]:
+    """Reap those that have ended; the others.
+
+    The first process of a pid namespace ends only after all others of it have been reaped, also
+    those that `exec` made and that are our children.
+    """
+    return [pid for pid in _foreign_children() if os.waitpid(pid, os.WNOHANG)[0] == 0]
 
 
 def kill_all(pid: int, cgroups_path: str) -> None:
@@ -308,12 +349,14 @@ def kill_all(pid: int, cgroups_path: str) -> None:
             pass
 
 
-def _remove_cgroup(directory: Path) -> None:
+def _remove_cgroup(directory: Path) -> bool:
+    """Remove a cgroup and those below it; False if that has to wait."""
     for path, _, _ in os.walk(directory, topdown=False):
         try:
             os.rmdir(path)
         except OSError:
             pass
+    return not directory.exists()
 
 
 def _stat(pid: int) -> list[str]:

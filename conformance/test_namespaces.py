@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -135,13 +136,25 @@ Pair = tuple[Container, Container]
 
 
 @pytest.fixture
-def pair(make_container: MakeContainer) -> Pair:
+def pair(make_container: MakeContainer) -> Iterator[Pair]:
     """A container that is to join, and the one that holds the namespaces.
 
-    In this order they are cleaned up: the init of a pid namespace ends only when all others
-    in it have been reaped.
+    The one that joined is reaped first: the init of a pid namespace ends only when all others
+    in it have been.
     """
-    return make_container(), make_container()
+    container, holder = make_container(), make_container()
+    yield container, holder
+    reap(container)
+
+
+def reap(container: Container) -> None:
+    """Kill the container's init and collect it, if it is our child."""
+    try:
+        if container.pid and os.waitpid(container.pid, os.WNOHANG)[0] == 0:
+            os.kill(container.pid, signal.SIGKILL)
+            os.waitpid(container.pid, 0)
+    except ChildProcessError:
+        pass
 
 
 @pytest.mark.rows("R131")

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import posix
-import sys
 import time
-
-import _socket
 
 from pyruntime import config as configs
 from pyruntime import facts as host
 from pyruntime import failures, home, hooks, id_maps, processes, state
+from pyruntime.descriptors import (
+    check_preserved,
+    close_on_exec,
+    connect,
+    listen_fds,
+    send_pidfd,
+)
 from pyruntime.errors import ConfigError, PyruntimeError
 from pyruntime.init_process import InitProcess
 from pyruntime.plan import compile as compiler
@@ -23,7 +27,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyruntime.cgroups.manager import Cgroup, NoCgroup
-    from pyruntime.config import Config
     from pyruntime.request import Request
     from pyruntime.trace import Trace
 
@@ -105,6 +108,8 @@ class Creation:
         settings.home = home.directory(document, settings.rootfs)
         options = self.request.options
         settings.no_pivot = bool(options.get("no_pivot"))
+        settings.umask = posix.umask(0)
+        posix.umask(settings.umask)
         settings.no_new_keyring = bool(options.get("no_new_keyring"))
         settings.listen_fds = listen_fds()
         settings.preserve = settings.listen_fds + int(options.get("preserve_fds") or 0)
@@ -149,7 +154,9 @@ class Creation:
         if self.terminal != -1:
             return
         if terminal and not options.get("console_socket"):
-            raise PyruntimeError("cannot allocate tty if runc will detach without setting console socket")
+            raise PyruntimeError(
+                "cannot allocate tty if runc will detach without setting console socket"
+            )
         if not terminal and options.get("console_socket"):
             raise PyruntimeError(
                 "cannot use console socket if runc will not detach or allocate tty"
@@ -170,6 +177,7 @@ class Creation:
             "annotations": document.get("annotations") or {},
             "owner": posix.geteuid(),
             "own_pids": "pid" in self.settings.namespaces(),
+            "no_new_keyring": self.settings.no_new_keyring,
             "cgroup_paths": paths,
             # Until it is known which were made: never one that somebody else had (R39).
             "cgroup_made": [each for each in set(paths.values()) if not state.exists(each)],
@@ -293,7 +301,9 @@ class Creation:
     def _finish(self, container: state.Container, init: InitProcess) -> None:
         """Everything is ready: write it down, then let the init wait for start."""
         self._mark("state")
-        self._send_pidfd(init.pid)
+        pidfd_socket = self.request.options.get("pidfd_socket")
+        if pidfd_socket:
+            send_pidfd(pidfd_socket, init.pid, "standard")
         container.values["status"] = state.CREATED
         container.values["tail"] = self._tail(init)
         container.save()
@@ -310,20 +320,6 @@ class Creation:
             state.write_atomically(path, str(pid).encode(), 0o666)
         except OSError as error:
             raise PyruntimeError(f"pid-file {path}: {failures.reason(error.errno or 0)}") from None
-
-    def _send_pidfd(self, pid: int) -> None:
-        """Send a pidfd of the first process, with the word that runc sends (1.5)."""
-        path = self.request.options.get("pidfd_socket")
-        if not path:
-            return
-        from array import array
-
-        descriptor = posix.pidfd_open(pid)
-        receiver = _socket.socket(fileno=connect(path))
-        rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array("i", [descriptor]))]
-        receiver.sendmsg([b"standard"], rights)
-        receiver.close()
-        posix.close(descriptor)
 
     def _tail(self, init: InitProcess) -> dict[str, Any]:
         """What `start` needs to name a failure: the operations after the wait."""
@@ -377,7 +373,8 @@ ANSWERS = {
 
 def _first_text(operation: Any) -> str:
     """The text that names an operation's subject: a path, or a program."""
-    for kind, value in zip(KINDS[operation.number].replace("bn", "b"), operation.arguments):
+    kinds = KINDS[operation.number].replace("bn", "b")
+    for kind, value in zip(kinds, operation.arguments, strict=True):
         if kind == "t" and value:
             return str(value)
         if kind == "v" and value:
@@ -403,49 +400,3 @@ def inner_pid(pid: int) -> int:
     status = host.read(f"/proc/{pid}/status")
     start = status.index("NSpid:")
     return int(status[start : status.index("\n", start)].split()[-1])
-
-
-def listen_fds() -> int:
-    """How many descriptors systemd's socket activation passes (sd_listen_fds(3))."""
-    value = posix.environ.get(b"LISTEN_FDS", b"")
-    return int(value) if value.isdigit() else 0
-
-
-def check_preserved(first: int, count: int) -> None:
-    """Every descriptor that is to be kept must be open (R41)."""
-    for index in range(first + count):
-        try:
-            posix.fstat(3 + index)
-        except OSError:
-            raise PyruntimeError(
-                f"unable to stat preserved-fd {index} (of {count}): descriptor {3 + index} "
-                "is not open"
-            ) from None
-        posix.set_inheritable(3 + index, True)
-
-
-def close_on_exec(first: int) -> None:
-    """No descriptor that the caller leaked reaches the init (CVE-2024-21626)."""
-    for name in posix.listdir("/proc/self/fd"):
-        if int(name) >= first:
-            try:
-                posix.set_inheritable(int(name), False)
-            except OSError:
-                continue  # the descriptor with which the directory was read
-
-
-def connect(path: str) -> int:
-    """A descriptor connected to the AF_UNIX stream socket at a path of any length."""
-    end = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-    directory, _, name = path.rpartition("/")
-    try:
-        if len(path.encode(sys.getfilesystemencoding(), "surrogateescape")) > 100:
-            flags = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
-            parent = posix.open(directory or "/", flags)
-            end.connect(f"/proc/self/fd/{parent}/{name}")
-            posix.close(parent)
-        else:
-            end.connect(path)
-    except OSError as error:
-        raise PyruntimeError(f"dial unix {path}: {failures.reason(error.errno or 0)}") from None
-    return end.detach()

@@ -10,9 +10,11 @@ from pyruntime.plan.operations import NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pyruntime.plan.operation import Argument
 
-    Arguments = tuple[Argument, ...]
+    Arguments = Sequence[Argument]
 
 HINTS = {
     ("setns", e.EINVAL): "the file is not a namespace of this type",
@@ -92,8 +94,12 @@ def _subject(arguments: Arguments) -> str:
     return ""
 
 
+def _text(arguments: Arguments) -> str:
+    return str(arguments[0])
+
+
 def _not_found(at: str, arguments: Arguments, errno: int, detail: int) -> str | None:
-    file = str(arguments[0])
+    file = _text(arguments)
     if errno == e.EISDIR:
         return f'exec: "{file}": permission denied (it is a directory)'
     if errno == e.ENOENT and "/" not in file:
@@ -105,7 +111,7 @@ def _not_found(at: str, arguments: Arguments, errno: int, detail: int) -> str | 
 
 def _not_executed(at: str, arguments: Arguments, errno: int, detail: int) -> str | None:
     args = arguments[1]
-    file = args[0] if isinstance(args, list) and args else "?"
+    file = str(args[0]) if isinstance(args, list) and args else "?"
     hint = HINTS.get(("execve", errno))
     return f"exec {file}: {reason(errno)}" + (f" ({hint})" if hint else "")
 
@@ -113,10 +119,12 @@ def _not_executed(at: str, arguments: Arguments, errno: int, detail: int) -> str
 def _not_entered(at: str, arguments: Arguments, errno: int, detail: int) -> str | None:
     if at != ".process.cwd":
         return None
-    return f'chdir to cwd ("{arguments[0]}") set in config.json failed: {reason(errno)}'
+    return f'chdir to cwd ("{_text(arguments)}") set in config.json failed: {reason(errno)}'
 
 
 def _outside(at: str, arguments: Arguments, errno: int, detail: int) -> str | None:
+    if errno != e.EXDEV:
+        return None
     return (
         "process.cwd: current working directory is outside of container mount namespace root "
         "-- possible container breakout detected"
@@ -124,7 +132,7 @@ def _outside(at: str, arguments: Arguments, errno: int, detail: int) -> str | No
 
 
 def _hook_failed(at: str, arguments: Arguments, errno: int, detail: int) -> str | None:
-    path = arguments[0]
+    path = _text(arguments)
     if errno == e.ETIME:
         return f"{at.removeprefix('.')}: hook {path}: not finished after its timeout, killed"
     if errno != e.EREMOTEIO:

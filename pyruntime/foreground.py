@@ -7,13 +7,12 @@ and the container's.
 
 from __future__ import annotations
 
+import _signal
+import _socket
 import fcntl
 import posix
 import select
 import struct
-
-import _signal
-import _socket
 
 from pyruntime.errors import PyruntimeError
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import _socket
 import fcntl
 import posix
 import struct
 import sys
-
-import _socket
 
 from pyruntime import failures
 from pyruntime.errors import OperationError, PyruntimeError
@@ -24,8 +23,7 @@ MFD_CLOEXEC = 1
 MFD_ALLOW_SEALING = 2
 MESSAGE = struct.Struct("<IIq")
 CLONED = 1
-# Python ignores SIGPIPE and SIGXFSZ; the container is to have every signal's default.
-SIGNALS = [number for number in range(1, 65) if number not in (9, 19, 32, 33)]
+BEFORE_CLONE = (2,)  # the id maps are asked for by the parent
 IMAGE = __file__.rpartition("/")[0] + "/init/pyruntime-init"
 
 
@@ -39,6 +37,7 @@ class InitProcess:
         self.outer = 0
         self.pid = 0
         self.results = -1
+        self.early: list[int] = []
         self.socket: _socket.socket | None = None
 
     def spawn(self, inherited: list[int]) -> None:
@@ -67,23 +66,36 @@ class InitProcess:
     def _start(self, image: int, numbers: list[int]) -> None:
         arguments = ["pyruntime-init", *map(str, numbers)]
         path = f"/proc/self/fd/{image}"
-        self.outer = posix.posix_spawn(path, arguments, {}, setsigmask=[], setsigdef=SIGNALS)
+        self.outer = posix.posix_spawn(path, arguments, {})
 
     def receive(self) -> int:
-        """The kind of the next message, 0 when the init has left. Notes the pid of the clone."""
-        assert self.socket is not None
-        try:
-            data = self.socket.recv(MESSAGE.size)
-        except ConnectionResetError:
-            return 0
-        if len(data) < MESSAGE.size:
-            return 0
-        kind, _, value = MESSAGE.unpack(data)
+        """The kind of the next message, 0 when the init has left. Notes the pid of the clone.
+
+        Two processes write to the socket: the child's first message may come before
+        its parent's word of the child's pid, and is kept back until then.
+        """
+        if self.early and self.pid:
+            return self.early.pop(0)
+        kind, value = self._read()
         if kind == CLONED:
             self.pid = value
             posix.waitpid(self.outer, 0)
             self.outer = 0
-        return int(kind)
+        elif kind and not self.pid and kind not in BEFORE_CLONE:
+            self.early.append(kind)
+            return self.receive()
+        return kind
+
+    def _read(self) -> tuple[int, int]:
+        assert self.socket is not None
+        try:
+            data = self.socket.recv(MESSAGE.size)
+        except ConnectionResetError:
+            return 0, 0
+        if len(data) < MESSAGE.size:
+            return 0, 0
+        kind, _, value = MESSAGE.unpack(data)
+        return kind, value
 
     def answer(self) -> None:
         """Let the init go on after a sync."""
@@ -103,6 +115,11 @@ class InitProcess:
         operation = self.plan.operations[index]
         name = failures.name_of(operation.number)
         return failures.describe(name, operation.at, operation.arguments, errno, detail)
+
+    def has_failed(self) -> bool:
+        """Did an operation fail? Known once the socket has been closed at the other end."""
+        header = posix.pread(self.results, RESULTS_HEADER.size, 0)
+        return bool(RESULTS_HEADER.unpack(header)[1] >= 0)
 
     def reap(self) -> int:
         """Wait for whichever process is left; its wait status."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import posix
 import select
-
 from _signal import pidfd_send_signal
 
 GONE = ("Z", "X", "x")

@@ -39,7 +39,8 @@ class Trace:
 
     def _host(self) -> list[dict[str, Any]]:
         pairs = zip(self.steps, self.steps[1:], strict=False)
-        return [_event(HOST, name, begin, end, self._zero(), {}) for (name, begin), (_, end) in pairs]
+        zero = self._zero()
+        return [_event(HOST, name, begin, end, zero, {}) for (name, begin), (_, end) in pairs]
 
     def _init(self, init: InitProcess) -> list[dict[str, Any]]:
         begin, outcomes = init.outcomes()

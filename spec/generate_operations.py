@@ -14,12 +14,21 @@ from typing import Any
 HERE = Path(__file__).resolve().parent
 PYTHON_SIDE = HERE.parent / "pyruntime" / "plan" / "operations.py"
 C_SIDE = HERE.parent / "pyruntime" / "init" / "operations.h"
-LETTERS = {"out": "o", "slot": "s", "int": "i", "text": "t", "bytes": "b", "vector": "v"}
+LETTERS = {
+    "out": "o",
+    "slot": "s",
+    "int": "i",
+    "text": "t",
+    "maybe": "m",
+    "bytes": "b",
+    "vector": "v",
+}
 TYPES = {
     "out": "int",
     "slot": "int",
     "int": "int",
-    "text": "str | None",
+    "text": "str",
+    "maybe": "str | None",
     "bytes": "bytes",
     "vector": "list[str] | None",
 }

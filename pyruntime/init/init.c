@@ -222,12 +222,15 @@ static int good_operation(struct operation *op)
 
 	if (kinds == NULL)
 		return 0;
+	if (op->number == OP_skip && (op->argument[0] < 0 || op->argument[0] > header->operations))
+		return 0;
 	for (int i = 0; kinds[i] != '\0'; i++) {
 		int64_t value = op->argument[i];
 
 		if ((kinds[i] == 'o' && !good_slot(value, 0)) ||
 		    (kinds[i] == 's' && !good_slot(value, 1)) ||
-		    (kinds[i] == 't' && !good_offset(value)) ||
+		    (kinds[i] == 't' && (value == -1 || !good_offset(value))) ||
+		    (kinds[i] == 'm' && !good_offset(value)) ||
 		    (kinds[i] == 'b' && !good_bytes(value, op->argument[i + 1])) ||
 		    (kinds[i] == 'v' && !take_vector(value)))
 			return 0;
@@ -923,6 +926,18 @@ static int number_of(const char *text)
 	return value;
 }
 
+/* Whoever started us may ignore or block signals; the program is to begin without either. */
+static void reset_signals(void)
+{
+	struct {
+		uint64_t handler, flags, restorer, mask;
+	} action = { 0 };
+
+	for (int number = 1; number <= 64; number++)
+		SYS4(rt_sigaction, number, &action, NULL, sizeof(action.mask));
+	SYS4(rt_sigprocmask, SIG_SETMASK, &action.mask, NULL, sizeof(action.mask));
+}
+
 __attribute__((used)) void begin(long *stack)
 {
 	char **argv = (char **)(stack + 1);
@@ -931,6 +946,7 @@ __attribute__((used)) void begin(long *stack)
 
 	if (stack[0] != 4)
 		leave(STATUS_BAD_PLAN);
+	reset_signals();
 	plan_fd = number_of(argv[1]);
 	results_fd = number_of(argv[2]);
 	sync_fd = number_of(argv[3]);

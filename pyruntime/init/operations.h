@@ -1,5 +1,5 @@
 /* Generated from spec/plan.toml; do not edit. */
-#define PLAN_INTERFACE 2720270590u
+#define PLAN_INTERFACE 172965159u
 enum {
 	OP_load_fd = 1,
 	OP_close = 2,
@@ -78,7 +78,7 @@ static const char *const op_kinds[OP_LIMIT] = {
 	[OP_move_mount] = "ssti",
 	[OP_mount_setattr] = "stibns",
 	[OP_fsopen] = "ot",
-	[OP_fsconfig] = "sitti",
+	[OP_fsconfig] = "simmi",
 	[OP_fsmount] = "osi",
 	[OP_make_path] = "ostis",
 	[OP_mkdirat] = "sti",
@@ -120,10 +120,10 @@ static const char *const op_kinds[OP_LIMIT] = {
 	[OP_send_fd] = "ssbn",
 	[OP_dup3] = "si",
 	[OP_run_hook] = "tvvsi",
-	[OP_find_executable] = "tt",
+	[OP_find_executable] = "tm",
 	[OP_wait_start] = "ss",
 	[OP_close_from] = "isss",
-	[OP_execve] = "tvv",
+	[OP_execve] = "mvv",
 	[OP_check_cwd] = "",
 	[OP_expect_device] = "siii",
 	[OP_expect_filesystem] = "si",

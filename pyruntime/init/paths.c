@@ -105,7 +105,17 @@ static long make_component(int parent, const char *name, unsigned int mode, int 
 	return SYS4(openat, parent, name, O_PATH_FLAGS | O_NOFOLLOW | O_DIRECTORY, 0);
 }
 
-/* From parent on everything is new: make the components of rest. Closes parent. */
+/* Is a component "."? And is it ".."? Then what is made would no longer be below its parent. */
+static int is_dots(const char *at, size_t length, size_t dots)
+{
+	return length == dots && at[0] == '.' && at[length - 1] == '.';
+}
+
+/*
+ * From parent on everything is new: make the components of rest. Closes parent.
+ * ".." behind a missing directory is refused as the kernel refuses it: it could
+ * climb out of the root by way of an image's links.
+ */
 static long make_rest(int parent, const char *rest, unsigned int mode, int file)
 {
 	char name[256];
@@ -114,9 +124,13 @@ static long make_rest(int parent, const char *rest, unsigned int mode, int file)
 	while ((length = component(&rest)) != 0) {
 		long next;
 
-		if (length >= sizeof(name)) {
+		if (length >= sizeof(name) || is_dots(rest, length, 2)) {
 			close_descriptor(parent);
-			return -ENAMETOOLONG;
+			return length >= sizeof(name) ? -ENAMETOOLONG : -ENOENT;
+		}
+		if (is_dots(rest, length, 1)) {
+			rest += length;
+			continue;
 		}
 		for (size_t i = 0; i < length; i++)
 			name[i] = rest[i];

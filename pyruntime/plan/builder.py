@@ -43,7 +43,7 @@ class Plan:
     def either(
         self, errnos: tuple[int, ...], first: list[Operation], otherwise: list[Operation]
     ) -> None:
-        """Add `first`; if any operation of it fails with one of `errnos`, do `otherwise` instead."""
+        """Add `first`, and `otherwise` for when one of it fails with one of `errnos`."""
         for index, operation in enumerate(first):
             left = len(first) - index  # the rest of first, and the skip after it
             self.add(operation, *[(errno, left) for errno in errnos])

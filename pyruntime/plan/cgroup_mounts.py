@@ -1,4 +1,4 @@
-"""Mounts of type cgroup (R93, R122): cgroup2, or a tmpfs with one directory for each v1 hierarchy."""
+"""Mounts of type cgroup (R93, R122): cgroup2, or a tmpfs with a directory per v1 hierarchy."""
 
 from __future__ import annotations
 

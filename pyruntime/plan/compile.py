@@ -40,6 +40,7 @@ def _on_the_host(plan: Plan, settings: Settings) -> None:
     """With the caller's rights and view: open what the container will not be able to reach."""
     plan.at = ""
     _take_descriptors(plan, settings)
+    plan.at = ".process"
     if settings.facts.privileged:
         plan.add(op.prctl(c.PR_SET_DUMPABLE, 0, 0, 0, 0))  # CVE-2016-9962
     plan.add(op.umask(0))  # modes of nodes and directories are exact (R68)
@@ -91,6 +92,7 @@ def _enter_root(plan: Plan, settings: Settings) -> None:
 
 def _become_process(plan: Plan, settings: Settings) -> None:
     """Give up everything that the program is not to have."""
+    process.use_all_cpus(plan)
     process.apply(plan, settings)
     plan.at = ".process"
     kept = [

@@ -101,7 +101,7 @@ def _make(plan: Plan, device: dict[str, Any]) -> None:
         return
     plan.add(op.make_path(parent, root, directory, DIRECTORY_MODE, -1))
     kind = TYPES[device["type"]]
-    mode = (device.get("fileMode") if device.get("fileMode") is not None else DEFAULT_MODE) & 0o7777
+    mode = device.get("fileMode", DEFAULT_MODE) & 0o7777
     number = device_number(device.get("major", 0), device.get("minor", 0))
     uid, gid = device.get("uid") or 0, device.get("gid") or 0
     owner = op.fchownat(parent, name, uid, gid, c.AT_SYMLINK_NOFOLLOW)

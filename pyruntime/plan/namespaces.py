@@ -55,7 +55,7 @@ def make(plan: Plan, settings: Settings) -> None:
     if settings.is_new("user"):
         _make_user_namespace(plan, settings)
     elif settings.namespaces().get("user"):
-        become_root(plan)
+        become_root(plan, settings)
     if settings.is_new("time"):
         _make_time_namespace(plan, settings)
     plan.at = ".linux.namespaces"
@@ -70,7 +70,7 @@ def after_clone(plan: Plan, settings: Settings) -> None:
         plan.at = ".linux.namespaces"
         plan.add(op.interface_up("lo"), (ENODEV, 0), (EAFNOSUPPORT, 0))
     if not settings.no_new_keyring:
-        plan.at = ".linux"  # R220; a kernel without keys, or with a policy against them, is no fault
+        plan.at = ".linux"  # R220; a kernel without keys, or a policy against them, is no fault
         plan.add(op.join_session_keyring("_ses." + settings.identifier), (ENOSYS, 0), (EPERM, 0))
     for name, call in (("hostname", op.sethostname), ("domainname", op.setdomainname)):
         if settings.config.get(name):
@@ -92,6 +92,9 @@ def open_cgroups(plan: Plan, settings: Settings) -> None:
             seen.add(directory)
             slot = plan.slot("tasks " + controller)
             plan.add(op.openat2(slot, AT_FDCWD, directory + "/tasks", c.O_WRONLY, 0, 0))
+        elif not controller and "user" in settings.namespaces():
+            slot = plan.slot("tasks unified")
+            plan.add(op.openat2(slot, AT_FDCWD, directory + "/cgroup.procs", c.O_WRONLY, 0, 0))
         elif not controller:
             flags = c.O_PATH | c.O_DIRECTORY
             plan.add(op.openat2(plan.slot("unified"), AT_FDCWD, directory, flags, 0, 0))
@@ -110,19 +113,31 @@ def make_cgroup_namespace(plan: Plan, settings: Settings) -> None:
     plan.joined = True
     plan.at = ".linux.cgroupsPath"
     plan.add(op.sync(SYNC_CGROUP, 0))
-    for name in [name for name in plan.slots if name.startswith("tasks ")]:
-        plan.add(op.write_fd(plan.slot(name), b"0"))
-        plan.close(name)
+    enter_cgroups(plan)
     if settings.is_new("cgroup"):
         plan.at = _path_of(settings, "cgroup")
         plan.add(op.unshare(c.CLONE_NEWCGROUP))
 
 
-def become_root(plan: Plan) -> None:
-    """Be id 0 of the user namespace that was just entered; its maps exist by now."""
-    plan.add(op.setresgid(0))
-    plan.add(op.setresuid(0))
+def enter_cgroups(plan: Plan) -> None:
+    """Move this process into each v1 cgroup that `open_cgroups` has opened."""
+    for name in [name for name in plan.slots if name.startswith("tasks ")]:
+        plan.add(op.write_fd(plan.slot(name), b"0"))
+        plan.close(name)
+
+
+def become_root(plan: Plan, settings: Settings) -> None:
+    """Be id 0 of the user namespace that was just entered; its maps exist by now.
+
+    Where 0 is not mapped, be the first id that is: who has none cannot make files.
+    """
+    plan.add(op.setresgid(_least(settings, "gidMappings")))
+    plan.add(op.setresuid(_least(settings, "uidMappings")))
     plan.add(op.prctl(c.PR_SET_DUMPABLE, 0, 0, 0, 0))
+
+
+def _least(settings: Settings, kind: str) -> int:
+    return min((each["containerID"] for each in settings.linux.get(kind) or ()), default=0)
 
 
 def _make_user_namespace(plan: Plan, settings: Settings) -> None:
@@ -131,7 +146,7 @@ def _make_user_namespace(plan: Plan, settings: Settings) -> None:
     if not settings.facts.privileged:  # only a dumpable process's maps are its owner's to write
         plan.add(op.prctl(c.PR_SET_DUMPABLE, 1, 0, 0, 0))
     plan.add(op.sync(SYNC_MAPS, 0))
-    become_root(plan)
+    become_root(plan, settings)
 
 
 def _make_time_namespace(plan: Plan, settings: Settings) -> None:

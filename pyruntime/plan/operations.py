@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyruntime.plan.operation import Operation
 
-INTERFACE = 2720270590
+INTERFACE = 172965159
 
 KINDS = {
     1: "oi",
@@ -14,7 +14,7 @@ KINDS = {
     5: "ssti",
     6: "stibns",
     7: "ot",
-    8: "sitti",
+    8: "simmi",
     9: "osi",
     10: "ostis",
     11: "sti",
@@ -56,10 +56,10 @@ KINDS = {
     47: "ssbn",
     48: "si",
     49: "tvvsi",
-    50: "tt",
+    50: "tm",
     51: "ss",
     52: "isss",
-    53: "tvv",
+    53: "mvv",
     54: "",
     55: "siii",
     56: "si",
@@ -157,27 +157,27 @@ def close(slot: int) -> Operation:
     return Operation(2, (slot,))
 
 
-def openat2(slot: int, directory: int, path: str | None, flags: int, mode: int, resolve: int) -> Operation:
+def openat2(slot: int, directory: int, path: str, flags: int, mode: int, resolve: int) -> Operation:
     """openat2(2)."""
     return Operation(3, (slot, directory, path, flags, mode, resolve))
 
 
-def open_tree(slot: int, directory: int, path: str | None, flags: int) -> Operation:
+def open_tree(slot: int, directory: int, path: str, flags: int) -> Operation:
     """open_tree(2)."""
     return Operation(4, (slot, directory, path, flags))
 
 
-def move_mount(mount: int, directory: int, path: str | None, flags: int) -> Operation:
+def move_mount(mount: int, directory: int, path: str, flags: int) -> Operation:
     """move_mount(2) of the detached mount in a slot."""
     return Operation(5, (mount, directory, path, flags))
 
 
-def mount_setattr(directory: int, path: str | None, flags: int, attributes: bytes, user_namespace: int) -> Operation:
+def mount_setattr(directory: int, path: str, flags: int, attributes: bytes, user_namespace: int) -> Operation:
     """mount_setattr(2); attributes is struct mount_attr, its userns_fd filled from the slot unless that is -1."""
     return Operation(6, (directory, path, flags, attributes, user_namespace))
 
 
-def fsopen(slot: int, type: str | None) -> Operation:
+def fsopen(slot: int, type: str) -> Operation:
     """fsopen(2)."""
     return Operation(7, (slot, type))
 
@@ -192,27 +192,27 @@ def fsmount(slot: int, context: int, attributes: int) -> Operation:
     return Operation(9, (slot, context, attributes))
 
 
-def make_path(slot: int, root: int, path: str | None, mode: int, like: int) -> Operation:
+def make_path(slot: int, root: int, path: str, mode: int, like: int) -> Operation:
     """Open path inside root (O_PATH), making what is missing one component at a time: directories of the mode, and at the end a regular file if `like` holds anything but a directory (CVE-2024-45310)."""
     return Operation(10, (slot, root, path, mode, like))
 
 
-def mkdirat(directory: int, path: str | None, mode: int) -> Operation:
+def mkdirat(directory: int, path: str, mode: int) -> Operation:
     """mkdirat(2)."""
     return Operation(11, (directory, path, mode))
 
 
-def mknodat(directory: int, path: str | None, mode: int, device: int) -> Operation:
+def mknodat(directory: int, path: str, mode: int, device: int) -> Operation:
     """mknodat(2)."""
     return Operation(12, (directory, path, mode, device))
 
 
-def symlinkat(target: str | None, directory: int, path: str | None) -> Operation:
+def symlinkat(target: str, directory: int, path: str) -> Operation:
     """symlinkat(2)."""
     return Operation(13, (target, directory, path))
 
 
-def unlinkat(directory: int, path: str | None, flags: int) -> Operation:
+def unlinkat(directory: int, path: str, flags: int) -> Operation:
     """unlinkat(2)."""
     return Operation(14, (directory, path, flags))
 
@@ -222,22 +222,22 @@ def fchdir(directory: int) -> Operation:
     return Operation(15, (directory,))
 
 
-def chdir(path: str | None) -> Operation:
+def chdir(path: str) -> Operation:
     """chdir(2)."""
     return Operation(16, (path,))
 
 
-def chroot(path: str | None) -> Operation:
+def chroot(path: str) -> Operation:
     """chroot(2)."""
     return Operation(17, (path,))
 
 
-def pivot_root(new_root: str | None, put_old: str | None) -> Operation:
+def pivot_root(new_root: str, put_old: str) -> Operation:
     """pivot_root(2)."""
     return Operation(18, (new_root, put_old))
 
 
-def umount2(path: str | None, flags: int) -> Operation:
+def umount2(path: str, flags: int) -> Operation:
     """umount2(2)."""
     return Operation(19, (path, flags))
 
@@ -262,7 +262,7 @@ def sync(kind: int, value: int) -> Operation:
     return Operation(23, (kind, value))
 
 
-def write_file(directory: int, path: str | None, content: bytes, resolve: int) -> Operation:
+def write_file(directory: int, path: str, content: bytes, resolve: int) -> Operation:
     """Open an existing file for writing by openat2, write content in one write(2), close."""
     return Operation(24, (directory, path, content, resolve))
 
@@ -352,12 +352,12 @@ def sched_setaffinity(mask: bytes) -> Operation:
     return Operation(41, (mask,))
 
 
-def join_session_keyring(name: str | None) -> Operation:
+def join_session_keyring(name: str) -> Operation:
     """keyctl(KEYCTL_JOIN_SESSION_KEYRING), then make it searchable by its owner."""
     return Operation(42, (name,))
 
 
-def interface_up(name: str | None) -> Operation:
+def interface_up(name: str) -> Operation:
     """Set IFF_UP on a network interface by SIOCSIFFLAGS."""
     return Operation(43, (name,))
 
@@ -387,12 +387,12 @@ def dup3(descriptor: int, number: int) -> Operation:
     return Operation(48, (descriptor, number))
 
 
-def run_hook(path: str | None, args: list[str] | None, env: list[str] | None, stdin: int, timeout: int) -> Operation:
+def run_hook(path: str, args: list[str] | None, env: list[str] | None, stdin: int, timeout: int) -> Operation:
     """Run a program with stdin read from the start of a file, wait at most timeout milliseconds (0: for ever), kill it then. Its wait status other than 0 is EREMOTEIO, its timeout ETIME."""
     return Operation(49, (path, args, env, stdin, timeout))
 
 
-def find_executable(file: str | None, path: str | None) -> Operation:
+def find_executable(file: str, path: str | None) -> Operation:
     """Find what execvp(3) would execute and keep its name for execve."""
     return Operation(50, (file, path))
 
@@ -427,7 +427,7 @@ def expect_filesystem(descriptor: int, magic: int) -> Operation:
     return Operation(56, (descriptor, magic))
 
 
-def fchownat(descriptor: int, path: str | None, uid: int, gid: int, flags: int) -> Operation:
+def fchownat(descriptor: int, path: str, uid: int, gid: int, flags: int) -> Operation:
     """fchownat(2)."""
     return Operation(57, (descriptor, path, uid, gid, flags))
 
@@ -472,7 +472,7 @@ def pidfd_open(slot: int, pid: int) -> Operation:
     return Operation(65, (slot, pid))
 
 
-def fchmodat(directory: int, path: str | None, mode: int) -> Operation:
+def fchmodat(directory: int, path: str, mode: int) -> Operation:
     """fchmodat(2); the last component must not be a link."""
     return Operation(66, (directory, path, mode))
 

@@ -117,11 +117,15 @@ def make_cwd(plan: Plan, settings: Settings) -> None:
         plan.add(make, (EACCES, 0), (EROFS, 0))
 
 
+def use_all_cpus(plan: Plan) -> None:
+    """The runtime's own affinity is not the container's."""
+    plan.at = ".process"
+    plan.add(op.sched_setaffinity(ALL_CPUS), (EINVAL, 0), (EPERM, 0))
+
+
 def apply(plan: Plan, settings: Settings) -> None:
     """What the process is given before it loses its privileges."""
     process = settings.process
-    plan.at = ".process"
-    plan.add(op.sched_setaffinity(ALL_CPUS), (EINVAL, 0), (EPERM, 0))
     _schedule(plan, process)
     _personality(plan, settings)
     _memory_policy(plan, settings)
@@ -156,9 +160,9 @@ def become_user(plan: Plan, settings: Settings) -> None:
     plan.add(op.prctl(c.PR_SET_KEEPCAPS, 0, 0, 0, 0))
     plan.at = ".process.capabilities.ambient"
     plan.add(op.raise_ambient(sets.ambient), (EINVAL, 0))
-    if (process.get("user") or {}).get("umask") is not None:
-        plan.at = ".process.user.umask"
-        plan.add(op.umask(process["user"]["umask"]))
+    mask = (process.get("user") or {}).get("umask")
+    plan.at = ".process.user.umask"
+    plan.add(op.umask(settings.umask if mask is None else mask))  # unset: the caller's (R68)
 
 
 def find(plan: Plan, settings: Settings) -> None:

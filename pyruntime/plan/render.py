@@ -87,13 +87,15 @@ OCTAL = {"mode", "mask"}
 HEXADECIMAL = {("expect_filesystem", "magic"), ("ioctl", "request"), ("ioctl_value", "request")}
 
 
-def lines(plan: Plan) -> list[str]:
+def lines(plan: Plan, aligned: bool = True) -> list[str]:
     """One line for each operation: the place in the config, the operation, its pardons.
 
     A pardon `ENOENT: +3` reads: if it fails with ENOENT, go on past the next three operations.
+    Not `aligned`, a line depends on nothing but its own operation.
     """
-    width = max((len(each["at"]) for each in as_json(plan)), default=0)
-    return [_line(each, width) for each in as_json(plan)]
+    rows = as_json(plan)
+    width = max((len(each["at"]) for each in rows), default=0) if aligned else 0
+    return [_line(each, width) for each in rows]
 
 
 def as_json(plan: Plan) -> list[dict[str, Any]]:
@@ -199,7 +201,7 @@ def _mount_attr(value: bytes) -> str:
 
 def _line(each: dict[str, Any], width: int) -> str:
     arguments = ", ".join(f"{name}={_shown(value)}" for name, value in each["arguments"].items())
-    text = f"{each['at'].ljust(width)}  {each['operation']}({arguments})"
+    text = f"{(each['at'] or '-').ljust(width)}  {each['operation']}({arguments})"
     pardons = ", ".join(f"{errno}: +{count}" for errno, count in each.get("pardons", {}).items())
     return f"{text}  [{pardons}]" if pardons else text
 

@@ -17,7 +17,8 @@ class Settings:
     (fifo, report, console, pidfd, hook:N) to the numbers that the init
     inherits; a plan made only to be printed has none. `home` is the HOME that
     the image's /etc/passwd gives (R65). `preserve` counts the descriptors from 3
-    upward that the container keeps. `seccomp` is the compiled filter, if any.
+    upward that the container keeps. `umask` is the caller's. `seccomp` is the
+    compiled filter, if any.
     """
 
     def __init__(self, config: dict[str, Any], facts: Facts) -> None:
@@ -33,7 +34,7 @@ class Settings:
         self.listen_fds = 0
         self.no_pivot = False
         self.no_new_keyring = False
-        self.console = False
+        self.umask = 0o022
         self.seccomp: Any = None
 
     @property

@@ -27,6 +27,19 @@ def open_terminal(plan: Plan, settings: Settings) -> None:
     """
     if not settings.process.get("terminal"):
         return
+    _open_pair(plan, settings)
+    _bind_console(plan, plan.slot("peer"))
+    _hand_over(plan)
+
+
+def open_another(plan: Plan, settings: Settings) -> None:
+    """The same for exec, whose terminal is not the container's console."""
+    if settings.process.get("terminal"):
+        _open_pair(plan, settings)
+        _hand_over(plan)
+
+
+def _open_pair(plan: Plan, settings: Settings) -> None:
     plan.at = ".process.terminal"
     master, peer, root = plan.slot("master"), plan.slot("peer"), plan.slot("root")
     strict = c.IN_ROOT | c.RESOLVE_NO_SYMLINKS
@@ -34,8 +47,12 @@ def open_terminal(plan: Plan, settings: Settings) -> None:
     plan.add(op.expect_filesystem(master, c.DEVPTS_SUPER_MAGIC))
     plan.add(op.tiocgptpeer(peer, master, c.O_RDWR | c.O_NOCTTY))
     _resize(plan, settings, master)
-    _bind_console(plan, peer)
+
+
+def _hand_over(plan: Plan) -> None:
+    """Send the master away; the peer becomes the standard streams and controls the session."""
     plan.at = ".process.terminal"
+    master, peer = plan.slot("master"), plan.slot("peer")
     plan.add(op.send_fd(plan.slot("console"), master, MASTER_NAME))
     plan.close("master")
     plan.close("console")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 
 from pyruntime.plan import constants as c
@@ -35,9 +37,7 @@ PROPAGATION = {
     "slave": 1 << 19,
     "shared": 1 << 20,
 }
-SUPERBLOCK = (
-    "async sync dirsync mand nomand lazytime nolazytime iversion noiversion"
-).split()
+SUPERBLOCK = ("async sync dirsync mand nomand lazytime nolazytime iversion noiversion").split()
 
 
 @pytest.mark.rows("R102", "R103", "R104", "R105", "R113")
@@ -141,7 +141,10 @@ def test_actions() -> None:
         ("lowerdir=/a:/b", [("lowerdir", "/a:/b")]),
         ("key=a=b", [("key", "a=b")]),
         ("empty=", [("empty", "")]),
-        ('context="system_u:object_r:x_t:s0:c1,c2"', [("context", "system_u:object_r:x_t:s0:c1,c2")]),
+        (
+            'context="system_u:object_r:x_t:s0:c1,c2"',
+            [("context", "system_u:object_r:x_t:s0:c1,c2")],
+        ),
         ('context="a,b",size=1k', [("context", "a,b"), ("size", "1k")]),
         (",,", []),
         ("", []),
@@ -160,7 +163,7 @@ def test_data_stays_in_order() -> None:
 
 
 def test_no_option_is_in_two_tables() -> None:
-    tables = [
+    tables: list[Iterable[str]] = [
         mount_options.ATTRIBUTES,
         mount_options.RECURSIVE,
         mount_options.PROPAGATION,
@@ -171,7 +174,7 @@ def test_no_option_is_in_two_tables() -> None:
     assert len(names) == len(set(names))
 
 
-# --- what they become in a plan --------------------------------------------------
+# --- what they become in a plan ---------------------------------------------
 
 
 def mounted(options: list[str], kind: str = "tmpfs", path: str = "/m") -> compiled.Rows:

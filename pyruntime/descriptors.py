@@ -1,0 +1,67 @@
+"""Descriptors that reach a container on purpose, and none by accident (R41, CVE-2024-21626)."""
+
+from __future__ import annotations
+
+import _socket
+import posix
+import struct
+import sys
+
+from pyruntime import failures
+from pyruntime.errors import PyruntimeError
+
+
+def listen_fds() -> int:
+    """How many descriptors systemd's socket activation passes (sd_listen_fds(3))."""
+    value = posix.environ.get(b"LISTEN_FDS", b"")
+    return int(value) if value.isdigit() else 0
+
+
+def check_preserved(first: int, count: int) -> None:
+    """Every descriptor that is to be kept must be open (R41)."""
+    for index in range(first + count):
+        try:
+            posix.fstat(3 + index)
+        except OSError:
+            raise PyruntimeError(
+                f"unable to stat preserved-fd {index} (of {count}): descriptor {3 + index} "
+                "is not open"
+            ) from None
+        posix.set_inheritable(3 + index, True)
+
+
+def close_on_exec(first: int) -> None:
+    """No descriptor that the caller leaked reaches the init (CVE-2024-21626)."""
+    for name in posix.listdir("/proc/self/fd"):
+        if int(name) >= first:
+            try:
+                posix.set_inheritable(int(name), False)
+            except OSError:
+                continue  # the descriptor with which the directory was read
+
+
+def connect(path: str) -> int:
+    """A descriptor connected to the AF_UNIX stream socket at a path of any length."""
+    end = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
+    directory, _, name = path.rpartition("/")
+    try:
+        if len(path.encode(sys.getfilesystemencoding(), "surrogateescape")) > 100:
+            flags = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
+            parent = posix.open(directory or "/", flags)
+            end.connect(f"/proc/self/fd/{parent}/{name}")
+            posix.close(parent)
+        else:
+            end.connect(path)
+    except OSError as error:
+        raise PyruntimeError(f"dial unix {path}: {failures.reason(error.errno or 0)}") from None
+    return end.detach()
+
+
+def send_pidfd(path: str, pid: int, kind: str) -> None:
+    """Send a pidfd to the socket at a path, with runc's word: standard, or setns for exec."""
+    descriptor = posix.pidfd_open(pid)
+    receiver = _socket.socket(fileno=connect(path))
+    rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("i", descriptor))]
+    receiver.sendmsg([kind.encode()], rights)
+    receiver.close()
+    posix.close(descriptor)

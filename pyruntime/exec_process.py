@@ -1,0 +1,214 @@
+"""Starting one more process in a container, up to its execve (R291)."""
+
+from __future__ import annotations
+
+import posix
+
+from pyruntime import exec_section, failures, home, processes, state
+from pyruntime import facts as host
+from pyruntime.descriptors import check_preserved, close_on_exec, connect, send_pidfd
+from pyruntime.errors import ConfigError, OperationError, PyruntimeError, StateError
+from pyruntime.init_process import CLONED, InitProcess
+from pyruntime.plan import exec as compiler
+from pyruntime.plan import namespaces
+from pyruntime.plan.exec import ExecSettings
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pyruntime.request import Request
+
+REFUSALS = {
+    state.STOPPED: "cannot exec in a stopped container",
+    state.PAUSED: "cannot exec in a paused container (use --ignore-paused)",
+    state.CREATING: "cannot exec in a container that is being created",
+}
+
+
+class Execution:
+    """One exec. `process` is what will be executed, known as soon as this is made."""
+
+    def __init__(self, request: Request) -> None:
+        self.request = request
+        self.container = state.load(request.root, request.arguments[0])
+        self._check_status()
+        self.config = self.container.config()
+        args = request.arguments[1:]
+        self.process = exec_section.load(request.options, args, self.config)
+        self._check_terminal()
+        self.inherited: dict[str, int] = {}
+        self.init: InitProcess | None = None
+
+    def run(self, terminal: int = -1) -> int:
+        """Start the process and return its pid when it has executed the program.
+
+        `terminal` is a socket for the master of its terminal, if it gets one and
+        nobody else was named for it. After an error no process is left.
+        """
+        try:
+            return self._run(terminal)
+        except BaseException:
+            if self.init is not None:
+                self.init.kill()
+            raise
+        finally:
+            self._close(terminal)
+
+    def _run(self, terminal: int) -> int:
+        self._open_descriptors(terminal)
+        settings = self._settings()
+        plan = compiler.execute(settings)
+        self._warn(plan.warnings)
+        init = self.init = InitProcess(plan)
+        close_on_exec(3 + settings.preserve)
+        init.spawn(list(self.inherited.values()))
+        while (kind := init.receive()) != namespaces.SYNC_READY:
+            if kind != CLONED:
+                raise self._failure(init)
+        self._publish(init)
+        return init.pid
+
+    def _publish(self, init: InitProcess) -> None:
+        """All is ready but execve: tell those who asked for the process, then let it go."""
+        options = self.request.options
+        if options.get("pidfd_socket"):
+            send_pidfd(options["pidfd_socket"], init.pid, "setns")
+        pid_file = options.get("pid_file")
+        if pid_file:
+            self._write_pid_file(pid_file, init.pid)
+        try:
+            self._let_go(init)
+        except BaseException:
+            if pid_file:
+                posix.unlink(pid_file)
+            raise
+
+    def _let_go(self, init: InitProcess) -> None:
+        """The socket is close-on-exec, so its end is the program's beginning, or a failure."""
+        init.answer()
+        init.receive()
+        if init.has_failed():
+            raise self._failure(init)
+
+    # --- what is needed for it --------------------------------------------------
+
+    def _check_status(self) -> None:
+        status = self.container.status()
+        if status == state.PAUSED and self.request.options.get("ignore_paused"):
+            return
+        if status in REFUSALS:
+            raise StateError(REFUSALS[status])
+
+    def _check_terminal(self) -> None:
+        options = self.request.options
+        detached = options.get("detach") and self.process.get("terminal")
+        if detached and not options.get("console_socket"):
+            raise PyruntimeError(
+                "cannot allocate tty if runc will detach without setting console socket"
+            )
+        if not detached and options.get("console_socket"):
+            raise PyruntimeError(
+                "cannot use console socket if runc will not detach or allocate tty"
+            )
+
+    def _open_descriptors(self, terminal: int) -> None:
+        pidfd = processes.open_pidfd(self.container.pid, self.container.started)
+        if pidfd == -1:
+            raise StateError(REFUSALS[state.STOPPED])
+        self.inherited["init"] = pidfd
+        if self.process.get("terminal"):
+            path = self.request.options.get("console_socket")
+            self.inherited["console"] = connect(path) if path else terminal
+
+    def _settings(self) -> ExecSettings:
+        config = {**self.config, "process": self.process}
+        settings = ExecSettings(config, host.gather(), self._foreign_namespaces())
+        settings.identifier = self.container.identifier
+        settings.rootfs = self.container.values["rootfs"]
+        settings.descriptors = self.inherited
+        root = f"/proc/{self.container.pid}/root"
+        settings.home = home.directory({"process": self.process}, root)
+        settings.umask = posix.umask(0)
+        posix.umask(settings.umask)
+        settings.no_new_keyring = bool(self.container.values.get("no_new_keyring"))
+        settings.preserve = int(self.request.options.get("preserve_fds") or 0)
+        check_preserved(0, settings.preserve)
+        self._choose_cgroups(settings)
+        if settings.linux.get("seccomp"):
+            settings.seccomp = self._filter(settings.linux["seccomp"])
+        return settings
+
+    def _foreign_namespaces(self) -> list[str]:
+        """The types of namespace that the container has and this process is not in."""
+        try:
+            return [kind for kind in host.NAMESPACE_FILES if self._is_foreign(kind)]
+        except PermissionError:  # not ours to look at; the config says what was made
+            return [each["type"] for each in self.config["linux"].get("namespaces") or ()]
+        except (FileNotFoundError, ProcessLookupError):
+            raise StateError(REFUSALS[state.STOPPED]) from None
+
+    def _is_foreign(self, kind: str) -> bool:
+        about = posix.stat(f"/proc/{self.container.pid}/ns/{host.NAMESPACE_FILES[kind]}")
+        return (about.st_dev, about.st_ino) != host.own_namespace(kind)
+
+    def _choose_cgroups(self, settings: ExecSettings) -> None:
+        paths: dict[str, str] = self.container.values.get("cgroup_paths") or {}
+        asked = self.request.options.get("cgroup")
+        if asked:
+            from pyruntime.cgroups import subgroups
+
+            paths = subgroups.directories(paths, asked)
+        elif "" in paths:
+            settings.own_cgroup = self._own_cgroup(paths[""])
+        settings.cgroups = {controller: ("", path) for controller, path in paths.items()}
+
+    def _own_cgroup(self, directory: str) -> str:
+        """The v2 directory of the container's first process, if it has left its own (R161)."""
+        text = host.read(f"/proc/{self.container.pid}/cgroup")
+        path = text[text.find("0::") + 3 :].partition("\n")[0]
+        if directory.endswith(path) or path.startswith("/.."):
+            return ""
+        from pyruntime.cgroups import layout
+
+        return (layout.detect().v2 or "").rstrip("/") + path
+
+    def _filter(self, seccomp: dict[str, Any]) -> Any:
+        """The container's filter, which create has left in the cache."""
+        from pyruntime.seccomp.filter import filter_for
+
+        found = filter_for(seccomp, self.request.root + "/.seccomp")
+        if found.listener:
+            raise ConfigError([".linux.seccomp: SCMP_ACT_NOTIFY is not supported yet"])
+        return found if found.program else None
+
+    # --- the rest ----------------------------------------------------------------
+
+    def _write_pid_file(self, path: str, pid: int) -> None:
+        try:
+            state.write_atomically(path, str(pid).encode(), 0o666)
+        except OSError as error:
+            raise PyruntimeError(f"pid-file {path}: {failures.reason(error.errno or 0)}") from None
+
+    def _failure(self, init: InitProcess) -> PyruntimeError:
+        """Why the init left. That there is nothing to join any more has a better name."""
+        error = init.failure()
+        gone = isinstance(error, OperationError) and error.path == ".linux.namespaces"
+        if gone and not self.container.alive():
+            return StateError(REFUSALS[state.STOPPED])
+        return error
+
+    def _close(self, terminal: int) -> None:
+        for descriptor in self.inherited.values():
+            if descriptor != terminal:
+                posix.close(descriptor)
+        self.inherited = {}
+        if self.init is not None:
+            self.init.close()
+
+    def _warn(self, warnings: list[str]) -> None:
+        """What create has said of the container's own process is not said again each time."""
+        options = self.request.options
+        if options.get("process") or options.get("cap"):
+            for warning in warnings:
+                self.request.log.warning(warning)
