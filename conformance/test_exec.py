@@ -8,7 +8,7 @@ import signal
 import stat
 import subprocess
 import termios
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +64,15 @@ def output(container: Container, script: str, *flags: str, **settings: Any) -> s
 
 def by_file(container: Container, process: dict[str, Any], *flags: str, **settings: Any) -> Result:
     """Run `exec --process FILE`."""
+    file = process_file(container, process)
+    return container.runtime.run("exec", "--process", file, *flags, container.id, **settings)
+
+
+def process_file(container: Container, process: dict[str, Any]) -> str:
+    """The path of a file with the process."""
     path = container.runtime.workplace / "process.json"
     path.write_text(json.dumps(process))
-    return container.runtime.run(
-        "exec", "--process", str(path), *flags, container.id, **settings
-    )
+    return str(path)
 
 
 def process_of(container: Container, *args: str, **members: Any) -> dict[str, Any]:
@@ -76,12 +80,36 @@ def process_of(container: Container, *args: str, **members: Any) -> dict[str, An
     return {**container.bundle.process, "args": list(args), **members}
 
 
-def started(container: Container, *args: str, flags: tuple[str, ...] = ()) -> int:
-    """Execute a process and leave it alone; its pid."""
-    file = container.runtime.workplace / "started.pid"
-    result = container.exec(*args, flags=("-d", "--pid-file", str(file), *flags))
-    assert result.status == 0, str(result)
-    return int(file.read_text())
+Detached = Callable[..., int]
+
+
+@pytest.fixture
+def detached(container: Container) -> Iterator[Detached]:
+    """A function that executes a process and leaves it alone; its pid.
+
+    They end before the container does: its first process cannot be gone while
+    the others have not been waited for, and whoever calls the runtime is their parent.
+    """
+    pids: list[int] = []
+
+    def run(
+        *args: str,
+        flags: tuple[str, ...] = (),
+        file: Path = container.runtime.workplace / "detached.pid",
+        target: Container = container,
+    ) -> int:
+        result = target.exec(*args, flags=("--detach", "--pid-file", str(file), *flags))
+        assert (result.status, result.stdout) == (0, ""), str(result)
+        pids.append(int(file.read_text()))
+        return pids[-1]
+
+    yield run
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        except (ProcessLookupError, ChildProcessError):
+            pass
 
 
 # namespaces and root
@@ -98,10 +126,10 @@ def with_all_namespaces(bundle: Bundle) -> None:
 @pytest.mark.rows("R291", "R130")
 @departs("runc", "1.1 has no time namespaces")
 @departs("crun", "the container's /proc/self/ns is not searchable")
-def test_every_namespace(container: Container) -> None:
+def test_every_namespace(container: Container, detached: Detached) -> None:
     with_all_namespaces(container.bundle)
     container.create().start()
-    pid = started(container, "sleep", "1001")
+    pid = detached("sleep", "1001")
     for kind in ALL_NAMESPACES:
         mine, theirs = (os.readlink(f"/proc/{number}/ns/{kind}") for number in (pid, container.pid))
         assert mine == theirs, kind
@@ -134,11 +162,12 @@ def test_namespaces_of_another_container(make_container: MakeContainer) -> None:
     own = os.readlink(f"/proc/{first.pid}/ns/net")
     assert output(second, "readlink /proc/self/ns/net") == own
     assert "sleep 1000" in output(second, "ps")
+    second.kill("KILL").exit_status()
 
 
 @pytest.mark.rows("R291")
 @pytest.mark.parametrize("kind", ["pid", "ipc", "uts", "network"])
-def test_namespace_of_the_host(container: Container, kind: str) -> None:
+def test_namespace_of_the_host(container: Container, detached: Detached, kind: str) -> None:
     container.bundle.without_namespace(kind)
     if kind == "network":
         container.bundle.without_mount("/sys")
@@ -146,10 +175,8 @@ def test_namespace_of_the_host(container: Container, kind: str) -> None:
         del container.bundle.config["hostname"]
     container.create().start()
     name = {"network": "net"}.get(kind, kind)
-    pid = started(container, "sleep", "1001")
+    pid = detached("sleep", "1001")
     assert os.readlink(f"/proc/{pid}/ns/{name}") == os.readlink(f"/proc/self/ns/{name}")
-    os.kill(pid, signal.SIGKILL)
-    os.waitpid(pid, 0)
 
 
 @pytest.mark.rows("R291", "R13")
@@ -523,16 +550,16 @@ def test_file_that_is_no_process(running: Container, text: str | None) -> None:
     if text is not None:
         path.write_text(text)
     result = running.runtime.run("exec", "--process", str(path), running.id)
-    assert result.status == FAILED or (running.runtime.name == "crun" and result.status), str(result)
-    assert result.stderr.strip()
+    assert result.status == FAILED or running.runtime.name == "crun", str(result)
+    assert result.status > 0 and result.stderr.strip(), str(result)
 
 
 # cgroups
 
 
 @pytest.mark.rows("R291", "R161")
-def test_cgroups_from_the_first_instruction_on(running: Container) -> None:
-    pid = started(running, "sleep", "1001")
+def test_cgroups(running: Container, detached: Detached) -> None:
+    pid = detached("sleep", "1001")
     assert cgroups_of(pid) == cgroups_of(running.pid)
 
 
@@ -553,21 +580,23 @@ def below(running: Container) -> str:
 
 @pytest.mark.rows("R291", "R161")
 @departs("crun", "R291 1.8 has only --cgroup=PATH")
-def test_sub_cgroup(running: Container, below: str) -> None:
+def test_sub_cgroup(running: Container, below: str, detached: Detached) -> None:
     path = running.bundle.cgroups_path
     for form in (below, f"/{below}/", f"./{below}"):
-        pid = started(running, "sleep", "1001", flags=("--cgroup", form))
+        pid = detached("sleep", "1001", flags=("--cgroup", form))
         found = cgroups_of(pid)
         assert {found[name] for name in hierarchies()} == {f"{path}/{below}"}
 
 
 @pytest.mark.rows("R291", "R161")
 @departs("crun", "R291 1.8 has only --cgroup=PATH")
-def test_sub_cgroup_of_some_controllers(running: Container, below: str) -> None:
+def test_sub_cgroup_of_some_controllers(
+    running: Container, below: str, detached: Detached
+) -> None:
     hierarchy("pids"), hierarchy("memory")
     path = running.bundle.cgroups_path
     flags = ("--cgroup", f"pids,memory:{below}", "--cgroup", "cpu:/")
-    found = cgroups_of(started(running, "sleep", "1001", flags=flags))
+    found = cgroups_of(detached("sleep", "1001", flags=flags))
     assert found["pids"] == found["memory"] == f"{path}/{below}"
     assert found["cpu"] == found["freezer"] == path
 
@@ -593,11 +622,11 @@ def test_sub_cgroup_that_is_none(running: Container, below: str, arguments: list
 
 
 @pytest.mark.rows("R291", "R62")
-def test_detached_on_a_terminal(running: Container, console: ConsoleSocket) -> None:
+def test_detached_on_a_terminal(
+    running: Container, detached: Detached, console: ConsoleSocket
+) -> None:
     script = "stty -echo; tty; for fd in 0 1 2; do [ -t $fd ] || echo $fd; done; cat /dev/tty"
-    flags = ("--detach", "--tty", "--console-socket", str(console.path))
-    result = running.exec("sh", "-c", script, flags=flags)
-    assert (result.status, result.stdout) == (0, ""), str(result)
+    detached("sh", "-c", script, flags=("--tty", "--console-socket", str(console.path)))
     terminal = console.terminal()
     assert terminal.wait_text("\r\n") == "/dev/pts/0\r\n"
     terminal.write("typed\n")
@@ -607,24 +636,26 @@ def test_detached_on_a_terminal(running: Container, console: ConsoleSocket) -> N
 
 
 @pytest.mark.rows("R291", "R62")
-def test_terminal_asked_for_in_the_file(running: Container, console: ConsoleSocket) -> None:
+def test_terminal_asked_for_in_the_file(
+    running: Container, detached: Detached, console: ConsoleSocket
+) -> None:
     """The form in which engines ask, with a size."""
     process = process_of(
         running, "stty", "size", terminal=True, consoleSize={"height": 33, "width": 77}
     )
-    flags = ("-d", "--console-socket", str(console.path))
-    assert by_file(running, process, *flags).status == 0
+    detached(flags=("--console-socket", str(console.path), "-p", process_file(running, process)))
     data, descriptors = console.receive()
     assert 0 < len(data) < 4096
     assert "33 77" in Terminal(descriptors[0]).wait_end()
 
 
 @pytest.mark.rows("R291", "R62")
-def test_terminal_of_a_user(running: Container, console: ConsoleSocket) -> None:
+def test_terminal_of_a_user(
+    running: Container, detached: Detached, console: ConsoleSocket
+) -> None:
     """It belongs to the user of the process, so that it can be opened by its name."""
-    flags = ("-d", "-t", "-u", "1000", "--console-socket", str(console.path))
-    result = running.exec("sh", "-c", "stat -c %u $(tty); echo open >$(tty)", flags=flags)
-    assert result.status == 0, str(result)
+    flags = ("-t", "-u", "1000", "--console-socket", str(console.path))
+    detached("sh", "-c", "stat -c %u $(tty); echo open >$(tty)", flags=flags)
     assert console.terminal().wait_end() == "1000\r\nopen\r\n"
 
 
@@ -723,16 +754,19 @@ def test_end_of_the_container_ends_it(running: Container) -> None:
 
 
 @pytest.mark.rows("R291")
-def test_nothing_but_the_process_holds_the_output(running: Container) -> None:
+def test_nothing_but_the_process_holds_the_output(running: Container, workplace: Path) -> None:
     """A caller that reads the output of a detached process gets the end of file with its end."""
     read, write = os.pipe()
-    command = running.runtime.command("exec", "-d", running.id, "echo", "output")
+    file = workplace / "pid"
+    flags = ("--detach", "--pid-file", str(file))
+    command = running.runtime.command("exec", *flags, running.id, "echo", "output")
     subprocess.run(
         command, stdin=subprocess.DEVNULL, stdout=write, stderr=write, timeout=TIMEOUT, check=True
     )
     os.close(write)
-    with os.fdopen(read) as file:
-        assert file.read() == "output\n"
+    with os.fdopen(read) as pipe:
+        assert pipe.read() == "output\n"
+    os.waitpid(int(file.read_text()), 0)
 
 
 @pytest.mark.rows("R291")
@@ -744,13 +778,11 @@ def test_output_is_ours_and_no_pipe(running: Container) -> None:
 
 
 @pytest.mark.rows("R291")
-def test_pid_file(running: Container, workplace: Path) -> None:
+def test_pid_file(running: Container, detached: Detached, workplace: Path) -> None:
     """It is whole, and there is no other file beside it."""
     directory = workplace / "files"
     directory.mkdir()
-    result = running.exec("sleep", "1001", flags=("-d", "--pid-file", str(directory / "pid")))
-    assert result.status == 0, str(result)
-    pid = int((directory / "pid").read_text())
+    pid = detached("sleep", "1001", file=directory / "pid")
     assert os.listdir(directory) == ["pid"]
     assert Path(f"/proc/{pid}/comm").read_text() == "sleep\n"
 
@@ -769,18 +801,16 @@ def test_pid_file_that_cannot_be_written(running: Container) -> None:
 @pytest.mark.rows("R291")
 @departs("runc", "1.1 has no --pidfd-socket")
 @departs("crun", "has no --pidfd-socket")
-def test_pidfd_socket(running: Container, workplace: Path) -> None:
+def test_pidfd_socket(running: Container, detached: Detached, workplace: Path) -> None:
     listener = ConsoleSocket(workplace / "pidfd.sock")
     try:
-        started_pid = started(
-            running, "sleep", "1001", flags=("--pidfd-socket", str(listener.path))
-        )
+        pid = detached("sleep", "1001", flags=("--pidfd-socket", str(listener.path)))
         data, descriptors = listener.receive()
         assert (data, len(descriptors)) == (b"setns", 1)
         about = Path(f"/proc/self/fdinfo/{descriptors[0]}").read_text().split()
-        assert about[about.index("Pid:") + 1] == str(started_pid)
+        assert about[about.index("Pid:") + 1] == str(pid)
         signal.pidfd_send_signal(descriptors[0], signal.SIGKILL)
-        assert os.waitstatus_to_exitcode(os.waitpid(started_pid, 0)[1]) == -signal.SIGKILL
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
     finally:
         listener.close()
 
@@ -870,8 +900,8 @@ def pids_of(container: Container, *words: str) -> Any:
 
 
 @pytest.mark.rows("R295")
-def test_ps_json(running: Container) -> None:
-    pid = started(running, "sleep", "1001")
+def test_ps_json(running: Container, detached: Detached) -> None:
+    pid = detached("sleep", "1001")
     assert sorted(pids_of(running)) == sorted([running.pid, pid])
 
 

@@ -18,7 +18,7 @@ from pyruntime.descriptors import (
 from pyruntime.errors import ConfigError, PyruntimeError
 from pyruntime.init_process import InitProcess
 from pyruntime.plan import compile as compiler
-from pyruntime.plan import namespaces
+from pyruntime.plan import mounts, namespaces
 from pyruntime.plan.operations import KINDS
 from pyruntime.plan.settings import Settings
 
@@ -48,6 +48,7 @@ class Creation:
         self.container: state.Container | None = None
         self.init: InitProcess | None = None
         self.cgroup: Cgroup | NoCgroup | None = None
+        self.agent: Any = None  # connection to the seccomp agent
         self.warned = False
 
     def run(self) -> state.Container:
@@ -145,7 +146,9 @@ class Creation:
         found = filter_for(seccomp, self.request.root + "/.seccomp")
         self._warn(found.warnings)
         if found.listener:
-            raise ConfigError([".linux.seccomp: SCMP_ACT_NOTIFY is not supported yet"])
+            from pyruntime.seccomp import agent
+
+            self.agent = agent.connect(seccomp)
         return found if found.program else None
 
     def _check_terminal(self) -> None:
@@ -232,6 +235,10 @@ class Creation:
         for kind in ("createContainer", "startContainer"):
             if self.settings.hooks(kind):
                 self.inherited["state " + kind] = hooks.state_file(None)
+        if any(mounts.idmapped(mount) for mount in self.settings.config.get("mounts") or ()):
+            from pyruntime import idmapped
+
+            self.inherited.update(idmapped.open_all(self.settings))
         self.settings.descriptors = self.inherited
 
     def _console(self) -> int:
@@ -286,6 +293,17 @@ class Creation:
 
     def _let_join(self, init: InitProcess) -> None:
         """The limits are written, so the process may enter the cgroup."""
+        init.answer()
+
+    def _send_listener(self, init: InitProcess) -> None:
+        """The filter is loaded: its listener goes to the agent, with the state (R241)."""
+        from pyruntime.seccomp import agent
+
+        assert self.container is not None
+        document = self.container.oci_state(state.CREATING)
+        agent.hand_over(
+            self.agent, self.settings.linux["seccomp"], document, init.pid, init.value
+        )
         init.answer()
 
     def _run_hooks(self, init: InitProcess) -> None:
@@ -353,6 +371,8 @@ class Creation:
         self.inherited = {}
         if self.init is not None:
             self.init.close()
+        if self.agent is not None:
+            self.agent.close()
 
     def _warn(self, warnings: list[str]) -> None:
         for warning in warnings:
@@ -368,6 +388,7 @@ ANSWERS = {
     namespaces.SYNC_MAPS: Creation._write_maps,
     namespaces.SYNC_CGROUP: Creation._let_join,
     namespaces.SYNC_HOOKS: Creation._run_hooks,
+    namespaces.SYNC_LISTENER: Creation._send_listener,
 }
 
 

@@ -17,6 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyruntime.foreground import Terminal
     from pyruntime.request import Request
 
 REFUSALS = {
@@ -40,11 +41,11 @@ class Execution:
         self.inherited: dict[str, int] = {}
         self.init: InitProcess | None = None
 
-    def run(self, terminal: int = -1) -> int:
+    def run(self, terminal: Terminal | None = None) -> int:
         """Start the process and return its pid when it has executed the program.
 
-        `terminal` is a socket for the master of its terminal, if it gets one and
-        nobody else was named for it. After an error no process is left.
+        `terminal` is ours, where the process gets one and is not detached; it has
+        its master then. After an error no process is left.
         """
         try:
             return self._run(terminal)
@@ -53,9 +54,9 @@ class Execution:
                 self.init.kill()
             raise
         finally:
-            self._close(terminal)
+            self._close()
 
-    def _run(self, terminal: int) -> int:
+    def _run(self, terminal: Terminal | None) -> int:
         self._open_descriptors(terminal)
         settings = self._settings()
         plan = compiler.execute(settings)
@@ -66,6 +67,9 @@ class Execution:
         while (kind := init.receive()) != namespaces.SYNC_READY:
             if kind != CLONED:
                 raise self._failure(init)
+        if terminal is not None:  # before the program can ask for its size
+            self.inherited.pop("console")
+            terminal.receive()
         self._publish(init)
         return init.pid
 
@@ -112,14 +116,14 @@ class Execution:
                 "cannot use console socket if runc will not detach or allocate tty"
             )
 
-    def _open_descriptors(self, terminal: int) -> None:
+    def _open_descriptors(self, terminal: Terminal | None) -> None:
         pidfd = processes.open_pidfd(self.container.pid, self.container.started)
         if pidfd == -1:
             raise StateError(REFUSALS[state.STOPPED])
         self.inherited["init"] = pidfd
         if self.process.get("terminal"):
-            path = self.request.options.get("console_socket")
-            self.inherited["console"] = connect(path) if path else terminal
+            path: str = self.request.options["console_socket"]
+            self.inherited["console"] = terminal.theirs if terminal else connect(path)
 
     def _settings(self) -> ExecSettings:
         config = {**self.config, "process": self.process}
@@ -198,10 +202,9 @@ class Execution:
             return StateError(REFUSALS[state.STOPPED])
         return error
 
-    def _close(self, terminal: int) -> None:
+    def _close(self) -> None:
         for descriptor in self.inherited.values():
-            if descriptor != terminal:
-                posix.close(descriptor)
+            posix.close(descriptor)
         self.inherited = {}
         if self.init is not None:
             self.init.close()

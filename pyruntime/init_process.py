@@ -29,7 +29,8 @@ IMAGE = __file__.rpartition("/")[0] + "/init/pyruntime-init"
 
 class InitProcess:
     """A started init: `outer` is the pid of the process that makes the namespaces,
-    `pid` that of the container's first process once it is cloned (0 before).
+    `pid` that of the container's first process once it is cloned (0 before),
+    `value` what came with the last message.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -38,6 +39,7 @@ class InitProcess:
         self.pid = 0
         self.results = -1
         self.early: list[int] = []
+        self.value = 0
         self.socket: _socket.socket | None = None
 
     def spawn(self, inherited: list[int]) -> None:
@@ -77,6 +79,7 @@ class InitProcess:
         if self.early and self.pid:
             return self.early.pop(0)
         kind, value = self._read()
+        self.value = value
         if kind == CLONED:
             self.pid = value
             posix.waitpid(self.outer, 0)
@@ -85,6 +88,10 @@ class InitProcess:
             self.early.append(kind)
             return self.receive()
         return kind
+
+    def receive_before_clone(self) -> int:
+        """The kind of the next message of an init that clones nothing, 0 when it has left."""
+        return self._read()[0]
 
     def _read(self) -> tuple[int, int]:
         assert self.socket is not None

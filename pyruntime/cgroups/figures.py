@@ -35,9 +35,9 @@ def value(word: str) -> int:
 
 
 def number(directory: Directory, file: str) -> int | None:
-    """The only number of a file, None if there is no such file."""
-    content = text(directory, file)
-    return None if content is None else value(content.strip())
+    """The only number of a file, None if there is no such file or nothing in it."""
+    content = (text(directory, file) or "").strip()
+    return value(content) if content else None
 
 
 def pairs(directory: Directory, file: str) -> dict[str, int]:

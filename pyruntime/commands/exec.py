@@ -25,9 +25,6 @@ def _stay(execution: Execution) -> int:
     signals.catch()
     try:
         terminal = Terminal() if execution.process.get("terminal") else None
-        pid = execution.run(terminal.theirs if terminal else -1)
-        if terminal is not None:
-            terminal.receive()
-        return serve(pid, signals, terminal)
+        return serve(execution.run(terminal), signals, terminal)
     finally:
         signals.release()

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
     from pyruntime.request import Request
 
 # What is not built yet; each becomes True together with the code that does it.
-SECCOMP = False
+SECCOMP = True
 SYSTEMD = False
 INTEL_RDT = False
-IDMAPPED_MOUNTS = False
+IDMAPPED_MOUNTS = True
 NET_DEVICES = False
 
 _HOOKS = (

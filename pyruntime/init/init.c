@@ -860,6 +860,10 @@ static long perform(struct operation *op)
 		return copy_mode(fd_of(a[0]), fd_of(a[1]));
 	case OP_write_fd:
 		return SYS3(write, fd_of(a[0]), plan + a[1], a[2]);
+	case OP_pidfd_getfd:
+		return fill(a[0], SYS3(pidfd_getfd, fd_of(a[1]), a[2], 0));
+	case OP_sync_slot:
+		return synchronise((uint32_t)a[0], fd_of(a[1]));
 	case OP_pidfd_open:
 		return fill(a[0], SYS2(pidfd_open, a[1], 0));
 	case OP_fchmodat:

@@ -1,5 +1,5 @@
 /* Generated from spec/plan.toml; do not edit. */
-#define PLAN_INTERFACE 172965159u
+#define PLAN_INTERFACE 2294361831u
 enum {
 	OP_load_fd = 1,
 	OP_close = 2,
@@ -68,8 +68,10 @@ enum {
 	OP_pidfd_open = 65,
 	OP_fchmodat = 66,
 	OP_write_fd = 67,
+	OP_pidfd_getfd = 68,
+	OP_sync_slot = 69,
 };
-#define OP_LIMIT 68
+#define OP_LIMIT 70
 static const char *const op_kinds[OP_LIMIT] = {
 	[OP_load_fd] = "oi",
 	[OP_close] = "s",
@@ -138,4 +140,6 @@ static const char *const op_kinds[OP_LIMIT] = {
 	[OP_pidfd_open] = "oi",
 	[OP_fchmodat] = "sti",
 	[OP_write_fd] = "sbn",
+	[OP_pidfd_getfd] = "osi",
+	[OP_sync_slot] = "is",
 };

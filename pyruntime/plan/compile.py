@@ -122,3 +122,8 @@ def _take_descriptors(plan: Plan, settings: Settings) -> None:
         plan.at = ".process.terminal"
         plan.add(op.load_fd(plan.slot("console"), settings.number("console")))
     hooks.load_states(plan, settings)
+    for index, mount in enumerate(settings.config.get("mounts") or ()):
+        if mounts.idmapped(mount):
+            plan.at = f".mounts[{index}]"
+            name = f"idmap {index}"
+            plan.add(op.load_fd(plan.slot(name), settings.number(name)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pyruntime.plan import constants as c
 from pyruntime.plan import mount_options, rootfs
 from pyruntime.plan import operations as op
-from pyruntime.plan.attributes import attach, change, propagate
+from pyruntime.plan.attributes import attach, change, mount_attr, propagate
 from pyruntime.plan.builder import AT_FDCWD, Plan
 from pyruntime.plan.cgroup_mounts import mount_cgroup
 from pyruntime.plan.mount_options import MountOptions
@@ -65,7 +65,7 @@ def mount_all(plan: Plan, settings: Settings) -> None:
             plan.at = f".mounts[{index}]"
             mount_cgroup(plan, settings, destination(mount), options)
         else:
-            _new(plan, settings, mount, options)
+            _new(plan, settings, index, mount, options)
     plan.at = ".mounts"
 
 
@@ -79,6 +79,20 @@ def finish(plan: Plan, settings: Settings) -> None:
             path = destination(mount)
             plan.add(op.openat2(target, plan.slot("root"), path, c.O_PATH, 0, c.IN_ROOT))
             plan.add(change(target, c.MOUNT_ATTR_RDONLY, 0))
+
+
+def idmapped(mount: dict[str, Any]) -> bool:
+    """Is the mount to show other owners than its file system has (R95, R116)?"""
+    options = mount.get("options") or ()
+    return bool(mount.get("uidMappings")) or "idmap" in options or "ridmap" in options
+
+
+def _map_owners(plan: Plan, slot: int, at: str, options: MountOptions) -> None:
+    """Only a mount that nobody has seen yet takes another mapping (mount_setattr(2))."""
+    namespace = plan.slots.get(at.replace("mount", "idmap"))
+    if namespace is not None:
+        flags = c.AT_EMPTY_PATH | (c.AT_RECURSIVE if options.idmap == "ridmap" else 0)
+        plan.add(op.mount_setattr(slot, "", flags, mount_attr(c.MOUNT_ATTR_IDMAP), namespace))
 
 
 def source_path(settings: Settings, mount: dict[str, Any]) -> str:
@@ -109,6 +123,7 @@ def _open_source(
     )
     if base and rootfs.has_mount_namespace(settings):  # shared: stay a peer of the host's (R214)
         plan.add(propagate(slot, base, True))
+    _map_owners(plan, slot, name, options)
     _set_attributes(plan, slot, mount, options)
 
 
@@ -161,7 +176,9 @@ def _remount(plan: Plan, mount: dict[str, Any], options: MountOptions) -> None:
     _propagate(plan, target, options)
 
 
-def _new(plan: Plan, settings: Settings, mount: dict[str, Any], options: MountOptions) -> None:
+def _new(
+    plan: Plan, settings: Settings, index: int, mount: dict[str, Any], options: MountOptions
+) -> None:
     """A new instance of a file system."""
     type_: str = mount.get("type") or ""
     context, slot = plan.slot("context"), plan.slot("new mount")
@@ -177,6 +194,7 @@ def _new(plan: Plan, settings: Settings, mount: dict[str, Any], options: MountOp
     else:
         for operation in make:
             plan.add(operation)
+    _map_owners(plan, slot, f"mount {index}", options)
     _set_recursive(plan, slot, options)
     plan.add(attach(slot, plan.slot("point")))
     if options.tmpcopyup:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyruntime.plan.operation import Operation
 
-INTERFACE = 172965159
+INTERFACE = 2294361831
 
 KINDS = {
     1: "oi",
@@ -74,6 +74,8 @@ KINDS = {
     65: "oi",
     66: "sti",
     67: "sbn",
+    68: "osi",
+    69: "is",
 }
 
 NAMES = {
@@ -144,6 +146,8 @@ NAMES = {
     65: "pidfd_open",
     66: "fchmodat",
     67: "write_fd",
+    68: "pidfd_getfd",
+    69: "sync_slot",
 }
 
 
@@ -480,3 +484,13 @@ def fchmodat(directory: int, path: str, mode: int) -> Operation:
 def write_fd(descriptor: int, content: bytes) -> Operation:
     """One write(2) of content."""
     return Operation(67, (descriptor, content))
+
+
+def pidfd_getfd(slot: int, pidfd: int, number: int) -> Operation:
+    """pidfd_getfd(2): a copy of another process's descriptor."""
+    return Operation(68, (slot, pidfd, number))
+
+
+def sync_slot(kind: int, descriptor: int) -> Operation:
+    """As sync, with the number of a slot's descriptor as value."""
+    return Operation(69, (kind, descriptor))

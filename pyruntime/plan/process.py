@@ -9,6 +9,7 @@ from pyruntime.errors import ConfigError
 from pyruntime.plan import constants as c
 from pyruntime.plan import operations as op
 from pyruntime.plan.builder import AT_FDCWD, Plan
+from pyruntime.plan.namespaces import SYNC_LISTENER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +25,6 @@ EROFS = 30
 DIRECTORY_MODE = 0o755
 DEFAULT_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 ALL_CPUS = b"\xff" * 1024  # 8,192 processors; the kernel keeps those that exist and are allowed
-SYNC_READY = 5
 ALL_CAPABILITIES = (1 << 64) - 1
 
 LIMITS = {
@@ -180,6 +180,10 @@ def load_filter(plan: Plan, settings: Settings) -> None:
         plan.at = ".linux.seccomp"
         flags = settings.seccomp.flags
         plan.add(op.seccomp(flags, settings.seccomp.program, plan.slot("listener")))
+        if settings.seccomp.listener:
+            plan.at = ".linux.seccomp.listenerPath"
+            plan.add(op.sync_slot(SYNC_LISTENER, plan.slot("listener")))
+            plan.close("listener")
 
 
 def execute(plan: Plan, settings: Settings) -> None:

@@ -156,7 +156,6 @@ def test_mask_is_no_null_device(container: Container, what: str) -> None:
 
 
 @pytest.mark.rows("R67", "R154")
-@pytest.mark.departs("runc", "CVE-2026-88265: opens what /dev/null leads to")
 @pytest.mark.departs("crun", "CVE-2026-88265: opens what /dev/null leads to")
 def test_standard_streams_through_a_link(container: Container) -> None:
     """Standard input is not opened anew through the image's /dev/null, nor is that given away."""
@@ -212,7 +211,6 @@ def test_console_is_a_link(
 
 
 @pytest.mark.rows("R62", "R154")
-@pytest.mark.departs("runc", "CVE-2025-52565: takes the image's /dev/pts for its own")
 @pytest.mark.departs("crun", "CVE-2025-52565: takes the image's /dev/pts for its own")
 @pytest.mark.parametrize("how", ["null", "protected"])
 def test_terminals_of_the_image(container: Container, console: ConsoleSocket, how: str) -> None:

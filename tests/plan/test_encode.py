@@ -48,7 +48,7 @@ class Decoder:
             value = numbers.pop(0)
             if kind == "b":
                 arguments.append(self.data[value : value + numbers.pop(0)])
-            elif kind == "t":
+            elif kind in "tm":
                 arguments.append(self.text(value))
             elif kind == "v":
                 arguments.append(self.vector(value))
@@ -137,7 +137,7 @@ def test_pardons() -> None:
 def test_every_operation_has_its_number_and_arity() -> None:
     for number, kinds in op.KINDS.items():
         function = getattr(op, op.NAMES[number])
-        values = {"t": "x", "b": b"y", "v": ["z"]}
+        values = {"t": "x", "m": "x", "b": b"y", "v": ["z"]}
         arguments = [values.get(kind, 1) for kind in kinds.replace("bn", "b")]
         operation = function(*arguments)
         assert operation.number == number

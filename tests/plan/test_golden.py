@@ -5,6 +5,7 @@ A change of a plan shows in the diff of tests/plan/golden. PYRUNTIME_GOLDEN=writ
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 from pathlib import Path
@@ -29,8 +30,11 @@ def check(name: str, document: dict[str, Any]) -> None:
     if os.environ.get("PYRUNTIME_GOLDEN") == "write":
         path.write_text(text)
     assert path.exists(), f"no {path}: PYRUNTIME_GOLDEN=write makes it"
-    # Lines one by one: pytest then shows the operations that differ.
-    assert text.splitlines() == path.read_text().splitlines()
+    before = path.read_text().splitlines()
+    changes = list(
+        difflib.unified_diff(before, text.splitlines(), "golden", "now", lineterm="", n=1)
+    )
+    assert not changes, "\n".join(changes)
 
 
 def test_there_are_configs_of_every_engine() -> None:

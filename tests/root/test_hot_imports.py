@@ -48,10 +48,12 @@ def loaded(runtime: Runtime, *arguments: str) -> set[str]:
     """The modules that a command loaded; it must succeed."""
     log = runtime.workplace / "modules"
     command = ["/usr/bin/python3", "-IS", "-c", PROGRAM, str(TREE), str(log)]
-    streams = dict.fromkeys(("stdin", "stdout"), subprocess.DEVNULL)
     with open(runtime.workplace / "errors", "w+") as errors:
         done = subprocess.run(
-            [*command, "--root", str(runtime.root), *arguments], stderr=errors, **streams
+            [*command, "--root", str(runtime.root), *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
         )
         errors.seek(0)
         assert done.returncode == 0, errors.read()
