@@ -201,7 +201,7 @@ def test_created_container(container: Container) -> None:
 
 @pytest.mark.rows("R291", "R67")
 @pytest.mark.parametrize(
-    ("user", "uid", "gid"), [("1000", 1000, 0), ("0:5", 0, 5), ("4294967294", 4294967294, 0)]
+    ("user", "uid", "gid"), [("1000", 1000, 0), ("0:5", 0, 5), ("2147483647", 2147483647, 0)]
 )
 def test_user(running: Container, user: str, uid: int, gid: int) -> None:
     status = status_of(running, "--user", user)
@@ -227,7 +227,7 @@ def test_user_that_is_none(running: Container, user: str) -> None:
 def test_additional_gids(container: Container) -> None:
     container.bundle.process["user"]["additionalGids"] = [11]
     container.create().start()
-    status = status_of(container, "-g", "12", "--additional-gids", "13")
+    status = status_of(container, "-g", "12", "-g", "13")
     assert status["Groups"].split() == ["11", "12", "13"]
     refused(container.exec("true", flags=("-g", "-1")))
     refused(container.exec("true", flags=("-g", "wheel")))
@@ -239,7 +239,7 @@ def test_environment(container: Container) -> None:
     """Options add to the container's variables, and the last value wins."""
     container.bundle.env("KEPT=1", "CHANGED=old")
     container.create().start()
-    flags = ("-e", "CHANGED=new", "--env", "TWICE=1", "--env=TWICE=2=3", "--env", "EMPTY=")
+    flags = ("--env", "CHANGED=new", "--env", "TWICE=1", "--env=TWICE=2=3", "--env", "EMPTY=")
     lines = output(container, "env", *flags, env={**os.environ, "CALLER": "x"}).splitlines()
     assert {"KEPT=1", "CHANGED=new", "TWICE=2=3", "EMPTY="} <= set(lines)
     assert not any(line.startswith("CALLER=") or line == "CHANGED=old" for line in lines)
@@ -254,6 +254,7 @@ def test_environment_that_is_none(running: Container, entry: str) -> None:
 
 
 @pytest.mark.rows("R291", "R65")
+@departs("crun", "R65 only of users that there are")
 def test_home(running: Container) -> None:
     """HOME is that of the user in the container's own passwd."""
     assert output(running, "echo $HOME") == "/root"
@@ -281,6 +282,7 @@ def test_program_is_found_in_the_path_of_the_options(running: Container) -> None
     ],
 )
 @departs("crun", "prints the texts of the C library")
+@departs("runc", "R291 1.1 ends with 1 if execve fails")
 def test_program_that_cannot_run(running: Container, program: str, texts: list[str]) -> None:
     """The status is 255, and the words are those that engines look for."""
     running.bundle.file("/script", "#!/no/such/interpreter\n", 0o755)
@@ -295,6 +297,7 @@ def test_program_that_cannot_run(running: Container, program: str, texts: list[s
 
 
 @pytest.mark.rows("R291", "R64")
+@departs("crun", "prints the texts of the C library")
 def test_cwd(running: Container) -> None:
     assert output(running, "pwd", "--cwd", "/tmp") == "/tmp"
     refused(running.exec("true", flags=("--cwd", "/no/such/directory")), "no such file")
@@ -319,6 +322,7 @@ CAP_NET_RAW = 1 << 13
 
 
 @pytest.mark.rows("R291", "R61")
+@departs("crun", "its option replaces the sets")
 def test_capabilities_that_are_added(running: Container) -> None:
     """To three sets: bits in the inheritable set were CVE-2022-29162."""
     before, after = status_of(running), status_of(running, "--cap", "CAP_NET_RAW")
@@ -339,6 +343,7 @@ def test_ambient_needs_inheritable(container: Container) -> None:
 
 @pytest.mark.rows("R291", "R71")
 @pytest.mark.parametrize("value", [False, True])
+@departs("crun", "R71 drops the value of the container")
 def test_no_new_privs(container: Container, value: bool) -> None:
     container.bundle.process["noNewPrivileges"] = value
     container.create().start()
@@ -347,6 +352,8 @@ def test_no_new_privs(container: Container, value: bool) -> None:
 
 
 @pytest.mark.rows("R291", "R68")
+@departs("runc", "R68 1.1 uses 0022")
+@departs("crun", "R68 uses 0022")
 def test_umask(container: Container) -> None:
     """The container's umask is that of all of its processes."""
     container.bundle.process["user"]["umask"] = 0o027
@@ -357,6 +364,7 @@ def test_umask(container: Container) -> None:
 
 
 @pytest.mark.rows("R291", "R70")
+@departs("crun", "R70 1.8 drops those of the container")
 def test_rlimits(container: Container) -> None:
     container.bundle.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}]
     container.create().start()
@@ -367,6 +375,7 @@ def test_rlimits(container: Container) -> None:
 
 
 @pytest.mark.rows("R291", "R74")
+@departs("crun", "R74 drops the value of the container")
 def test_oom_score_adj(container: Container) -> None:
     container.bundle.process["oomScoreAdj"] = 700
     container.create().start()
@@ -388,6 +397,7 @@ def test_filter_of_the_container(container: Container) -> None:
 
 
 @pytest.mark.rows("R291", "R218")
+@departs("runc", "R218 1.1 has no personality")
 def test_personality(container: Container) -> None:
     if os.uname().machine != "x86_64":
         pytest.skip("uname names another machine under LINUX32 only where it is x86_64")
@@ -398,6 +408,7 @@ def test_personality(container: Container) -> None:
 
 @pytest.mark.rows("R291", "R75")
 @departs("runc", "R75 1.1 has no scheduler")
+@departs("crun", "R75 not for exec")
 def test_scheduler(container: Container) -> None:
     container.bundle.process["scheduler"] = {"policy": "SCHED_BATCH", "nice": 5}
     container.create().start()
@@ -406,6 +417,7 @@ def test_scheduler(container: Container) -> None:
 
 
 @pytest.mark.rows("R291", "R220")
+@departs("crun", "R220 1.8 gives it no such name")
 def test_session_keyring(container: Container) -> None:
     """The process is in the session keyring of the container and makes no other."""
     if not Path("/proc/keys").exists():
@@ -435,6 +447,7 @@ def test_signal_dispositions_are_the_defaults(running: Container) -> None:
 
 
 @pytest.mark.rows("R291")
+@departs("crun", "makes no session")
 def test_session_of_its_own(running: Container) -> None:
     """A process of exec cannot be reached by the caller's process group and terminal."""
     fields = output(running, "cat /proc/$$/stat").rpartition(")")[2].split()
@@ -487,6 +500,8 @@ def test_affinity_in_the_file(container: Container) -> None:
 
 
 @pytest.mark.rows("R79")
+@departs("runc", "R79 1.1 hands its own affinity down")
+@departs("crun", "R79 1.8 hands its own affinity down")
 def test_affinity_of_the_caller(running: Container) -> None:
     """It does not reach the process."""
     cpus = several_cpus()
@@ -612,6 +627,7 @@ def test_sub_cgroup_of_some_controllers(
     ids=str,
 )
 @departs("crun", "R291 1.8 has only --cgroup=PATH")
+@departs("runc", "R291 1.1 lets .. lead back, and takes the last of two paths")
 def test_sub_cgroup_that_is_none(running: Container, below: str, arguments: list[str]) -> None:
     """Nothing leads out of the container's cgroup, and nothing is made."""
     words = [text.format(parent=running.bundle.cgroups_path.lstrip("/")) for text in arguments]
@@ -650,6 +666,7 @@ def test_terminal_asked_for_in_the_file(
 
 
 @pytest.mark.rows("R291", "R62")
+@departs("crun", "R62 1.8 leaves it to root")
 def test_terminal_of_a_user(
     running: Container, detached: Detached, console: ConsoleSocket
 ) -> None:
@@ -695,6 +712,8 @@ class ExecOnTerminal(OnTerminal):
 
 
 @pytest.mark.rows("R291", "R62", "R63")
+@departs("runc", "R63 sets the size when the process may have asked already")
+@departs("crun", "R63 1.8 does not copy the first size")
 def test_foreground_on_a_terminal(running: Container) -> None:
     script = "stty -echo; stty size; echo ready; read line; echo got $line; exit 6"
     exec_ = ExecOnTerminal(running, script)
@@ -788,6 +807,7 @@ def test_pid_file(running: Container, detached: Detached, workplace: Path) -> No
 
 
 @pytest.mark.rows("R291")
+@departs("crun", "ends with 1")
 def test_pid_file_that_cannot_be_written(running: Container) -> None:
     """The process that nobody could find does not run."""
     running.bundle.file("/ran").unlink()
@@ -817,6 +837,7 @@ def test_pidfd_socket(running: Container, detached: Detached, workplace: Path) -
 
 @pytest.mark.rows("R291", "R41")
 @departs("crun", "says nothing")
+@departs("runc", "R41 takes its own descriptors for ours")
 def test_preserved_descriptor_that_is_not_open(running: Container) -> None:
     result = running.exec("true", flags=("--preserve-fds", "3"), redirections="3</dev/null")
     refused(result, "preserved-fd")
@@ -836,6 +857,7 @@ def test_null_device_is_the_containers(running: Container) -> None:
 
 
 @pytest.mark.rows("R291", "R163")
+@departs("crun", "ends with 1")
 def test_paused_container(running: Container) -> None:
     """A process may be put there to run later only if that is asked for."""
     running.runtime.ok("pause", running.id)
@@ -859,12 +881,14 @@ def container_processes(container: Container) -> list[str]:
 
 
 @pytest.mark.rows("R291")
+@departs("crun", "ends with 1")
 def test_container_that_has_stopped(running: Container) -> None:
     running.stop()
     refused(running.exec("true"), "stopped", "not running")
 
 
 @pytest.mark.rows("R291")
+@departs("crun", "ends with 1")
 def test_container_that_there_is_not(runtime: Runtime) -> None:
     refused(runtime.run("exec", "no-such-container", "true"), "does not exist")
 
@@ -915,6 +939,7 @@ def test_ps_of_a_stopped_container(running: Container) -> None:
 
 
 @pytest.mark.rows("R295")
+@departs("crun", "R295 takes no options for ps")
 def test_ps_options(running: Container) -> None:
     """Options after the id are those of ps."""
     lines = running.runtime.ok("ps", running.id, "-e", "-o", "pid,ppid,args").stdout.splitlines()
@@ -936,6 +961,7 @@ def test_ps_format_that_there_is_not(running: Container) -> None:
 
 
 @pytest.mark.rows("R295")
+@departs("crun", "prints another text")
 def test_ps_of_no_container(runtime: Runtime) -> None:
     assert "does not exist" in runtime.refused("ps", "no-such-container").stderr
 

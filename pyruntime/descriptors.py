@@ -23,6 +23,8 @@ def check_preserved(first: int, count: int) -> None:
     What came through the runtime's own execve is not close-on-exec, and whatever
     this process has opened is: a log, perhaps, under a number that was free.
     """
+    if count < 0:
+        raise PyruntimeError(f"--preserve-fds: {count} is not a number of descriptors")
     for index in range(first + count):
         try:
             given = posix.get_inheritable(3 + index)

@@ -7,8 +7,8 @@ import posix
 import select
 import struct
 
-from pyruntime import failures, hooks, processes, state
-from pyruntime.errors import OperationError, PyruntimeError, StateError
+from pyruntime import deletion, failures, hooks, processes, state
+from pyruntime.errors import HookError, OperationError, PyruntimeError, StateError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,9 +27,20 @@ def start(container: state.Container) -> None:
     """Release the init, wait until its exec has happened, run the poststart hooks.
 
     The lock is held until the program runs. Raises StateError without any effect
-    unless the container is created; OperationError, with the container stopped,
-    if a hook or the exec failed.
+    unless the container is created, and OperationError, with the container stopped,
+    if the exec failed. After a failed hook the container is destroyed, its poststop
+    hooks too having run (R40, R54).
     """
+    try:
+        _start(container)
+    except PyruntimeError as error:
+        if isinstance(error, HookError) or getattr(error, "path", "").startswith(".hooks"):
+            root = container.directory.rpartition("/")[0]
+            deletion.delete(root, container.identifier, True)
+        raise
+
+
+def _start(container: state.Container) -> None:
     container.acquire()
     try:
         status = container.status()

@@ -11,6 +11,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -115,8 +116,8 @@ def has_apparmor() -> bool:
 
 
 def can_compile_seccomp() -> bool:
-    """As the runtime itself would: it is started by the system's Python."""
-    done = subprocess.run(["/usr/bin/python3", "-c", "import pyseccomp"], capture_output=True)
+    """The runtime of a checkout finds packages where these tests do; it may lack libseccomp."""
+    done = subprocess.run([sys.executable, "-c", "import pyseccomp"], capture_output=True)
     return done.returncode == 0
 
 
