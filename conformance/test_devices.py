@@ -296,6 +296,7 @@ def test_invalid_device(container: Container, entry: dict[str, Any]) -> None:
 @pytest.mark.rows("R152")
 @pytest.mark.departs("runc", "R152: gives every device to root in a user namespace")
 @pytest.mark.departs("crun", "R152: cannot give it to anybody")
+@pytest.mark.departs("pyruntime", "R152: the host's node is bound, and keeps the host's owner")
 def test_device_in_a_user_namespace(container: Container) -> None:
     """The numbers are as configured; the ids are those of the container."""
     with_user(container.bundle)

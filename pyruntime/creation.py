@@ -115,6 +115,7 @@ class Creation:
         settings.listen_fds = listen_fds()
         settings.preserve = settings.listen_fds + int(options.get("preserve_fds") or 0)
         check_preserved(settings.listen_fds, int(options.get("preserve_fds") or 0))
+        self._check_sysctl(settings)
         if settings.linux.get("seccomp"):
             settings.seccomp = self._filter(settings.linux["seccomp"])
         return settings
@@ -137,6 +138,24 @@ class Creation:
             hint = f"its real path is {real}; name that one"
             raise ConfigError([f".root.path: invalid rootfs: {wanted} is a symlink ({hint})"])
         return wanted
+
+    def _check_sysctl(self, settings: Settings) -> None:
+        """net.* must not reach the host, by way of its own namespace given as a path (R213)."""
+        path = settings.namespaces().get("network")
+        wanted = [key for key in settings.linux.get("sysctl") or () if key[:4] in ("net.", "net/")]
+        if not path or not wanted:
+            return
+        try:
+            about = posix.stat(path)
+        except OSError:
+            return  # joining it will say so
+        if (about.st_dev, about.st_ino) == host.own_namespace("network"):
+            raise ConfigError(
+                [
+                    f".linux.sysctl[{key}]: the network namespace {path} is the host's"
+                    for key in wanted
+                ]
+            )
 
     def _filter(self, seccomp: dict[str, Any]) -> Any:
         """The compiled seccomp filter, from the cache if it was compiled before."""
@@ -301,9 +320,7 @@ class Creation:
 
         assert self.container is not None
         document = self.container.oci_state(state.CREATING)
-        agent.hand_over(
-            self.agent, self.settings.linux["seccomp"], document, init.pid, init.value
-        )
+        agent.hand_over(self.agent, self.settings.linux["seccomp"], document, init.pid, init.value)
         init.answer()
 
     def _run_hooks(self, init: InitProcess) -> None:

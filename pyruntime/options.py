@@ -543,14 +543,14 @@ VERBS: dict[str, VerbEntry] = {
                 STRING,
                 "",
                 "FILE",
-                "JSON file with the process to run, of the form of `process` in config.json; "
+                "a JSON file with the process to run, of the form of `process` in config.json; "
                 "the options that say what to run do not count then",
                 False,
             ),
             _DETACH,
             _PID_FILE,
-            (("process-label",), STRING, "", "LABEL", "SELinux label of the process", False),
-            (("apparmor",), STRING, "", "PROFILE", "AppArmor profile of the process", False),
+            (("process-label",), STRING, "", "LABEL", "the SELinux label of the process", False),
+            (("apparmor",), STRING, "", "PROFILE", "the AppArmor profile of the process", False),
             (
                 ("no-new-privs",),
                 FLAG,

@@ -6,7 +6,7 @@ import struct
 
 from pyruntime import capabilities
 from pyruntime.plan import constants as c
-from pyruntime.plan import operations
+from pyruntime.plan import namespaces, operations
 from pyruntime.plan.operations import KINDS, NAMES
 
 TYPE_CHECKING = False
@@ -68,12 +68,18 @@ FORMATS = {
     ("umount2", "flags"): _bits("MNT_"),
     ("tiocgptpeer", "flags"): OPEN,
 }
+SYNCS = {
+    value: name.removeprefix("SYNC_")
+    for name, value in vars(namespaces).items()
+    if name.startswith("SYNC_")
+}
 EXACT = {
     ("fsconfig", "command"): {
         getattr(c, name): name for name in vars(c) if name.startswith("FSCONFIG_")
     },
     ("prctl", "option"): {getattr(c, name): name for name in vars(c) if name.startswith("PR_")},
-    ("sync", "kind"): {2: "MAPS", 3: "CGROUP", 4: "HOOKS", 5: "READY"},
+    ("sync", "kind"): SYNCS,
+    ("sync_slot", "kind"): SYNCS,
     ("expect_device", "type"): {c.S_IFCHR: "S_IFCHR", c.S_IFBLK: "S_IFBLK"},
 }
 CAPABILITIES = {

@@ -75,7 +75,7 @@ def _bind_console(plan: Plan, peer: int) -> None:
     target = plan.slot("target")
     strict = c.IN_ROOT | c.RESOLVE_NO_SYMLINKS
     plan.add(op.make_path(dev, root, "dev", DIRECTORY_MODE, -1))
-    look = op.openat2(target, dev, "console", c.O_PATH | c.O_NOFOLLOW, 0, strict)
+    look = op.openat2(target, dev, "console", c.O_PATH, 0, strict)
     plan.add(look, (ELOOP, 1), (ENOENT, 2))
     plan.add(op.skip(1))
     plan.add(op.unlinkat(dev, "console", 0))

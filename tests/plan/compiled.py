@@ -10,6 +10,7 @@ from pyruntime.plan import compile as compiler
 from pyruntime.plan import render
 from pyruntime.plan.builder import Plan
 from pyruntime.plan.settings import Settings
+from pyruntime.seccomp.filter import Filter
 
 V1 = ("cpu", "cpuset", "memory", "devices", "freezer", "pids", "name=systemd")
 ROOT = "/sys/fs/cgroup"
@@ -34,11 +35,10 @@ class HostFacts(Facts):
         return self.has_apparmor
 
 
-class Filter:
-    """What a compiled seccomp profile looks like to the plan."""
-
-    flags = 4
-    program = bytes(24)
+def seccomp_filter(seccomp: dict[str, Any]) -> Filter:
+    """Stands for the compiled profile: of a fixed length, whatever libseccomp is installed."""
+    listener = "SCMP_ACT_NOTIFY" in str(seccomp)
+    return Filter(bytes(24), 8 if listener else 4, listener, [], "")
 
 
 def config(**sections: Any) -> dict[str, Any]:
@@ -81,8 +81,8 @@ def settings(document: dict[str, Any], facts: Facts | None = None, **fields: Any
         name: (f"{ROOT}/{name.removeprefix('name=')}", f"{ROOT}/{name.removeprefix('name=')}/c")
         for name in V1
     }
-    if (document.get("linux") or {}).get("seccomp"):
-        result.seccomp = Filter()
+    if result.linux.get("seccomp"):
+        result.seccomp = seccomp_filter(result.linux["seccomp"])
     for name, value in fields.items():
         setattr(result, name, value)
     return result

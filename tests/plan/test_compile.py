@@ -172,6 +172,20 @@ def test_the_places_of_proc_and_sys_must_not_be_links(kind: str) -> None:
     assert "RESOLVE_NO_SYMLINKS" in found.arguments("openat2", path=kind)["resolve"]
 
 
+@pytest.mark.rows("R95", "R116")
+@pytest.mark.parametrize(
+    ("option", "flags"),
+    [("idmap", "AT_EMPTY_PATH"), ("ridmap", "AT_EMPTY_PATH|AT_RECURSIVE")],
+)
+def test_owners_are_mapped_before_the_mount_is_visible(option: str, flags: str) -> None:
+    mount = {**bind("/src", "/m", option), **MAPPINGS}
+    found = rows(config(mounts=[mount]))
+    change = found.index("mount_setattr", attributes="+MOUNT_ATTR_IDMAP", flags=flags)
+    assert found.rows[change]["arguments"]["user_namespace"] == "idmap 0"
+    assert found.index("open_tree", slot="mount 0") < change
+    assert change < found.index("move_mount", mount="mount 0")
+
+
 @pytest.mark.rows("R121")
 def test_in_a_user_namespace_a_new_sysfs_may_be_refused() -> None:
     linux = {"namespaces": namespaces("mount", "user"), **MAPPINGS}
@@ -462,6 +476,19 @@ def test_place_of_the_seccomp_filter(set_: bool) -> None:
         assert not found.has("prctl", option="PR_SET_NO_NEW_PRIVS")
         assert load < found.index("setresuid", uid=1) < found.index("capset")
     assert load < found.index("sync", kind="READY")
+
+
+@pytest.mark.rows("R234")
+@pytest.mark.parametrize("set_", [True, False])
+def test_the_listener_is_handed_over_before_the_container_is_ready(set_: bool) -> None:
+    linux = {"seccomp": {"defaultAction": "SCMP_ACT_NOTIFY", "listenerPath": "/s"}}
+    found = rows(config(process={"noNewPrivileges": set_}, linux=linux))
+    load = found.index("seccomp", listener="listener")
+    assert found.rows[load + 1]["operation"] == "sync_slot"
+    assert found.rows[load + 1]["arguments"] == {"kind": "LISTENER", "descriptor": "listener"}
+    assert found.index("close", slot="listener") < found.index("sync", kind="READY")
+    without = rows(config(linux={"seccomp": {"defaultAction": "SCMP_ACT_ALLOW"}}))
+    assert not without.has("sync_slot")
 
 
 @pytest.mark.rows("R61", "R67", "R305")
