@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from conformance.bundle import Bundle
-from conformance.runtime import Container, Runtime, leftovers, nothing_left, wait_for
+from conformance.runtime import Container, Runtime, leftovers, wait_for
 
 TREE = Path(__file__).resolve().parents[2]
 PROGRAM = TREE / "bin/pyruntime"
@@ -73,7 +73,12 @@ class Host:
 
     def clean(self, container: Container) -> None:
         """Assert that nothing of a container is left: no state, cgroup, mount, process."""
-        nothing_left(self.runtime, container.id, container.bundle)
+        wait_for(
+            lambda: not any(line.startswith("process: ") for line in self.leftovers(container)),
+            f"the end of the processes of {container.id}",
+        )
+        found = self.leftovers(container)
+        assert found == [], found
         assert [name for name in self.names() if container.id in name] == []
         wait_for(lambda: not self.inits(container), f"the end of the init of {container.id}")
 

@@ -106,6 +106,21 @@ def test_killed_at_some_moment(step: int, container: Container, host: Host) -> N
     assert [name for name in host.names() if container.id in name] == []
 
 
+@pytest.mark.rows("R1", "R293")
+@pytest.mark.parametrize("ending", ["", ".gone"])
+def test_hidden_directories_of_the_dead_are_removed(
+    ending: str, container: Container, host: Host
+) -> None:
+    """A directory gets its name, and loses it, by a rename; the runtime may die just before."""
+    with subprocess.Popen(["true"]) as process:
+        pass
+    hidden = container.runtime.root / f".{container.id}.{process.pid}{ending}"
+    hidden.mkdir(parents=True)
+    (hidden / "state.json").write_text("{}")
+    container.delete("--force")
+    assert host.names() == []
+
+
 @pytest.mark.rows("R37", "R39")
 def test_killed_start_leaves_a_container_that_can_be_deleted(
     container: Container, host: Host, workplace: Path
