@@ -224,6 +224,7 @@ def test_user_that_is_none(running: Container, user: str) -> None:
 
 @pytest.mark.rows("R291", "R69")
 @departs("crun", "its option replaces the container's")
+@departs("runc", "R69 1.1 ends with 1 for a number that is none")
 def test_additional_gids(container: Container) -> None:
     container.bundle.process["user"]["additionalGids"] = [11]
     container.create().start()
@@ -365,6 +366,7 @@ def test_umask(container: Container) -> None:
 
 @pytest.mark.rows("R291", "R70")
 @departs("crun", "R70 1.8 drops those of the container")
+@departs("runc", "R70 1.1 sets them when the process may run already")
 def test_rlimits(container: Container) -> None:
     container.bundle.process["rlimits"] = [{"type": "RLIMIT_NOFILE", "soft": 100, "hard": 200}]
     container.create().start()
@@ -394,6 +396,30 @@ def test_filter_of_the_container(container: Container) -> None:
     assert status_of(container)["Seccomp"] == "2"
     result = container.exec("mkdir", "/tmp/x")
     assert result.status == 1 and "not supported" in result.stderr, str(result)
+
+
+@pytest.mark.rows("R291", "R241")
+@departs("crun", "R241 1.8 tells the agent of the container's own state")
+def test_listener_of_the_filter(container: Container, workplace: Path) -> None:
+    """The agent gets a descriptor for each process; the container of this one runs."""
+    agent = ConsoleSocket(workplace / "agent.sock")
+    container.bundle.linux["seccomp"] = {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "listenerPath": str(agent.path),
+        "listenerMetadata": "meta",
+        "syscalls": [{"names": ["swapon"], "action": "SCMP_ACT_NOTIFY"}],
+    }
+    container.create().start()
+    try:
+        assert status_of(container)["Seccomp"] == "2"
+        messages = [agent.receive() for _ in range(2)]
+    finally:
+        agent.close()
+    first, second = (json.loads(data) for data, _ in messages)
+    assert [len(descriptors) for _, descriptors in messages] == [1, 1]
+    assert (first["state"]["status"], second["state"]["status"]) == ("creating", "running")
+    assert (second["fds"], second["metadata"]) == (["seccompFd"], "meta")
+    assert first["pid"] == second["state"]["pid"] == container.pid != second["pid"]
 
 
 @pytest.mark.rows("R291", "R218")

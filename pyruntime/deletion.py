@@ -20,6 +20,8 @@ def delete(root: str, identifier: str, force: bool) -> list[str]:
 
     A stopped or created one, any with `force`. Raises StateError otherwise.
     """
+    if force:
+        state.sweep(root, identifier)
     try:
         container = state.load(root, identifier)
     except UnknownContainer:

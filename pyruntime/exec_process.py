@@ -7,8 +7,8 @@ import posix
 from pyruntime import exec_section, failures, home, processes, state
 from pyruntime import facts as host
 from pyruntime.descriptors import check_preserved, close_on_exec, connect, send_pidfd
-from pyruntime.errors import ConfigError, OperationError, PyruntimeError, StateError
-from pyruntime.init_process import CLONED, InitProcess
+from pyruntime.errors import OperationError, PyruntimeError, StateError
+from pyruntime.init_process import InitProcess
 from pyruntime.plan import exec as compiler
 from pyruntime.plan import namespaces
 from pyruntime.plan.exec import ExecSettings
@@ -40,6 +40,7 @@ class Execution:
         self._check_terminal()
         self.inherited: dict[str, int] = {}
         self.init: InitProcess | None = None
+        self.agent: Any = None
 
     def run(self, terminal: Terminal | None = None) -> int:
         """Start the process and return its pid when it has executed the program.
@@ -65,13 +66,23 @@ class Execution:
         close_on_exec(3 + settings.preserve)
         init.spawn(list(self.inherited.values()))
         while (kind := init.receive()) != namespaces.SYNC_READY:
-            if kind != CLONED:
+            if kind == 0:
                 raise self._failure(init)
+            if kind == namespaces.SYNC_LISTENER:
+                self._send_listener(init)
         if terminal is not None:  # before the program can ask for its size
             self.inherited.pop("console")
             terminal.receive()
         self._publish(init)
         return init.pid
+
+    def _send_listener(self, init: InitProcess) -> None:
+        """The filter is loaded: its listener goes to the agent, with the state (R241)."""
+        from pyruntime.seccomp import agent
+
+        document = self.container.oci_state(state.RUNNING)
+        agent.hand_over(self.agent, self.config["linux"]["seccomp"], document, init.pid, init.value)
+        init.answer()
 
     def _publish(self, init: InitProcess) -> None:
         """All is ready but execve: tell those who asked for the process, then let it go."""
@@ -183,7 +194,9 @@ class Execution:
 
         found = filter_for(seccomp, self.request.root + "/.seccomp")
         if found.listener:
-            raise ConfigError([".linux.seccomp: SCMP_ACT_NOTIFY is not supported yet"])
+            from pyruntime.seccomp import agent
+
+            self.agent = agent.connect(seccomp)
         return found if found.program else None
 
     # --- the rest ----------------------------------------------------------------
@@ -206,6 +219,8 @@ class Execution:
         for descriptor in self.inherited.values():
             posix.close(descriptor)
         self.inherited = {}
+        if self.agent is not None:
+            self.agent.close()
         if self.init is not None:
             self.init.close()
 

@@ -295,6 +295,39 @@ def remove_directory(path: str) -> None:
     posix.rmdir(hidden)
 
 
+def sweep(root: str, identifier: str) -> None:
+    """Remove the hidden directories that commands for this id have left by being killed.
+
+    A directory gets its name, and loses it, by a rename; whoever dies beside that
+    leaves `.ID.PID`. One whose process lives, or that is locked, is in use.
+    """
+    try:
+        names = posix.listdir(root)
+    except FileNotFoundError:
+        return
+    for name in names:
+        if name.startswith(f".{identifier[:200]}."):
+            pid = name.removesuffix(".gone").rpartition(".")[2]
+            if pid.isdigit() and not processes.start_time(int(pid)):
+                _remove_unlocked(f"{root}/{name}")
+
+
+def _remove_unlocked(path: str) -> None:
+    try:
+        descriptor = posix.open(path, posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW)
+    except OSError:
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        for name in posix.listdir(path):
+            posix.unlink(f"{path}/{name}")
+        posix.rmdir(path)
+    except (BlockingIOError, FileNotFoundError):
+        return  # somebody is at it
+    finally:
+        posix.close(descriptor)
+
+
 def open_directory(path: str, identifier: str) -> int:
     """A descriptor of a container's directory. Raises UnknownContainer."""
     try:

@@ -1,0 +1,59 @@
+# Sourced by the script of each engine. Expects WORK, RESULTS, RUNTIME, IMAGE_FILE.
+# shellcheck shell=bash
+set -u
+IMAGE=localhost/engine-test:latest
+DEADLINE=60
+export LC_ALL=C TZ=UTC HOME=$WORK/home
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin
+unset LD_LIBRARY_PATH XDG_RUNTIME_DIR
+mkdir -p "$HOME"
+step_number=0
+
+# step NAME COMMAND...: run a command or function, and note what it printed, its exit
+# status and how long it took. With ONLY set, steps that do not match it are left out.
+step() {
+    local name=$1 directory began code=0
+    shift
+    step_number=$((step_number + 1))
+    [[ $name =~ ${ONLY:-.} ]] || return 0
+    directory=$(printf '%s/%03d-%s' "$RESULTS" "$step_number" "$name")
+    mkdir -p "$directory"
+    began=${EPOCHREALTIME/./}
+    "$@" >"$directory/stdout" 2>"$directory/stderr" </dev/null || code=$?
+    echo $((${EPOCHREALTIME/./} - began)) >"$directory/microseconds"
+    echo "$code" >"$directory/code"
+}
+
+# within COMMAND...: end an engine's command that does not come back
+within() { timeout --foreground -k 5 "$DEADLINE" "$@"; }
+
+# eventually COMMAND...: try until it succeeds; fails, and says so, after DEADLINE seconds
+eventually() {
+    local end=$((SECONDS + DEADLINE))
+    until "$@" >/dev/null 2>&1; do
+        if [ "$SECONDS" -ge "$end" ]; then
+            echo "not within $DEADLINE s: $*"
+            return 1
+        fi
+        sleep 0.05
+    done
+}
+
+# prints TEXT COMMAND...: whether the command's output holds the text
+prints() {
+    local text=$1
+    shift
+    [[ $("$@" 2>&1) == *"$text"* ]]
+}
+
+# gone PID: whether there is no such process any more
+gone() { [ ! -e "/proc/$1" ]; }
+
+# on_terminal COMMAND-LINE: run it with a terminal as standard input and output
+on_terminal() { script -qec "$1" /dev/null | tr -d '\r'; }
+
+# unable REASON: tell run.py that the engine cannot be tried here
+unable() {
+    printf '%s\n' "$*" >"$RESULTS/unable"
+    exit 0
+}
