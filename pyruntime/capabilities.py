@@ -42,6 +42,8 @@ def resolve(capabilities: dict[str, Any] | None, grantable: int) -> Sets:
     _limit(result, "effective", result.permitted, "not in the permitted set")
     _limit(result, "inheritable", result.bounding, "not in the bounding set")
     both = result.permitted & result.inheritable
+    if not result.inheritable:  # engines ask for ambient ones as a matter of course; runc is silent
+        result.ambient = 0
     _limit(result, "ambient", both, "not in both the permitted and the inheritable set")
     return result
 

@@ -58,6 +58,7 @@ class Outcome:
     """All that one engine did with one runtime; `unable` says why it could not be tried."""
 
     steps: dict[str, Step] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
     unable: str = ""
     trouble: str = ""
 
@@ -177,6 +178,8 @@ def read_results(results: Path) -> Outcome:
     unable = results / "unable"
     if unable.exists():
         outcome.unable = unable.read_text().strip()
+    for note in sorted(results.glob("*.skipped")):
+        outcome.skipped[note.stem.partition("-")[2]] = note.read_text().strip()
     for directory in sorted(path for path in results.iterdir() if (path / "code").exists()):
         outcome.steps[directory.name.partition("-")[2]] = Step(
             code=int((directory / "code").read_text()),
@@ -214,6 +217,8 @@ def print_table(engine: str, ours: Outcome, theirs: Outcome) -> int:
         print(f"  {name:<28} {times[0]} {times[1]}  {'DIFFERENT' if found else 'same'}")
         for text in found:
             print(f"    {text}")
+    for name, reason in theirs.skipped.items():
+        print(f"  {name:<28} SKIPPED: {reason}")
     sums = [sum(step.milliseconds for step in run.steps.values()) for run in (ours, theirs)]
     same = len(names) - different
     print(f"  {f'{same} of {len(names)} the same':<28} {sums[0]:10.0f} {sums[1]:10.0f}")

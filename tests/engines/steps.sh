@@ -19,9 +19,16 @@ step() {
     directory=$(printf '%s/%03d-%s' "$RESULTS" "$step_number" "$name")
     mkdir -p "$directory"
     began=${EPOCHREALTIME/./}
-    "$@" >"$directory/stdout" 2>"$directory/stderr" </dev/null || code=$?
+    "$@" >"$directory/stdout" 2>"$directory/stderr" || code=$?
     echo $((${EPOCHREALTIME/./} - began)) >"$directory/microseconds"
     echo "$code" >"$directory/code"
+}
+
+# skip NAME REASON: in place of a step that cannot be tried on this machine
+skip() {
+    step_number=$((step_number + 1))
+    [[ $1 =~ ${ONLY:-.} ]] || return 0
+    printf '%s\n' "$2" >"$(printf '%s/%03d-%s' "$RESULTS" "$step_number" "$1").skipped"
 }
 
 # within COMMAND...: end an engine's command that does not come back
