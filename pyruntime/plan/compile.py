@@ -100,9 +100,6 @@ def _become_process(plan: Plan, settings: Settings) -> None:
     ]
     plan.add(op.close_from(3 + settings.preserve, *kept))
     process.become_user(plan, settings)
-    process.find(plan, settings)
-    if settings.process.get("noNewPrivileges"):
-        process.load_filter(plan, settings)
 
 
 def _wait_and_execute(plan: Plan, settings: Settings) -> None:

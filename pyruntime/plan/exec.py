@@ -122,9 +122,6 @@ def _become_process(plan: Plan, settings: ExecSettings) -> None:
     plan.at = ".process"
     plan.add(op.close_from(3 + settings.preserve, NOTHING, NOTHING, NOTHING))
     process.become_user(plan, settings)
-    process.find(plan, settings)
-    if settings.process.get("noNewPrivileges"):
-        process.load_filter(plan, settings)
 
 
 def _join(plan: Plan, settings: ExecSettings, kinds: tuple[str, ...]) -> None:

@@ -144,25 +144,37 @@ def apply(plan: Plan, settings: Settings) -> None:
 
 
 def become_user(plan: Plan, settings: Settings) -> None:
-    """Capabilities, ids, working directory, in the order in which each is still allowed (R305)."""
+    """Ids, working directory, capabilities and seccomp, each while it is still allowed (R305).
+
+    A filter may forbid whatever comes after it, so almost nothing does (R240). With
+    noNewPrivileges it comes last of all. Without, loading it needs CAP_SYS_ADMIN:
+    the permitted set is kept whole until then, while the effective one is already
+    the program's, so that its directory and its file are looked for with its rights.
+    """
     process = settings.process
     sets = capabilities.resolve(process.get("capabilities"), _grantable(settings))
     plan.warnings += sets.warnings
     plan.at = ".process.capabilities.bounding"
     plan.add(op.drop_bounding(sets.bounding, settings.facts.last_capability))
-    if not process.get("noNewPrivileges"):
-        load_filter(plan, settings)
     plan.add(op.prctl(c.PR_SET_KEEPCAPS, 1, 0, 0, 0))
     _change_ids(plan, settings)
     _change_directory(plan, process)
+    _set_umask(plan, settings)
+    held = _held(settings)
     plan.at = ".process.capabilities"
-    plan.add(op.capset(sets.effective, sets.permitted, sets.inheritable))
+    plan.add(op.capset(sets.effective, held, sets.inheritable))
     plan.add(op.prctl(c.PR_SET_KEEPCAPS, 0, 0, 0, 0))
     plan.at = ".process.capabilities.ambient"
     plan.add(op.raise_ambient(sets.ambient), (EINVAL, 0))
-    mask = (process.get("user") or {}).get("umask")
-    plan.at = ".process.user.umask"
-    plan.add(op.umask(settings.umask if mask is None else mask))  # unset: the caller's (R68)
+    find(plan, settings)
+    if settings.seccomp is not None and not process.get("noNewPrivileges"):
+        plan.at = ".linux.seccomp"
+        plan.add(op.capset(held, held, sets.inheritable))
+        load_filter(plan, settings)
+    plan.at = ".process.capabilities"
+    plan.add(op.capset(sets.effective, sets.permitted, sets.inheritable))
+    if process.get("noNewPrivileges"):
+        load_filter(plan, settings)
 
 
 def find(plan: Plan, settings: Settings) -> None:
@@ -174,8 +186,21 @@ def find(plan: Plan, settings: Settings) -> None:
         plan.add(op.find_executable(args[0], env.get("PATH", DEFAULT_PATH)))
 
 
+def _set_umask(plan: Plan, settings: Settings) -> None:
+    mask = (settings.process.get("user") or {}).get("umask")
+    plan.at = ".process.user.umask"
+    plan.add(op.umask(settings.umask if mask is None else mask))  # unset: the caller's (R68)
+
+
+def _held(settings: Settings) -> int:
+    """What is permitted at this point: all of it in a user namespace that was just entered."""
+    if "user" in settings.namespaces():
+        return (1 << (settings.facts.last_capability + 1)) - 1
+    return settings.facts.permitted
+
+
 def load_filter(plan: Plan, settings: Settings) -> None:
-    """seccomp(2): before the capabilities go, or last of all with noNewPrivileges (R240)."""
+    """seccomp(2), and what hands a listener to its agent."""
     if settings.seccomp is not None:
         plan.at = ".linux.seccomp"
         flags = settings.seccomp.flags
@@ -194,10 +219,8 @@ def execute(plan: Plan, settings: Settings) -> None:
 
 
 def _grantable(settings: Settings) -> int:
-    """In a user namespace that was just entered every capability can be had."""
-    if "user" in settings.namespaces():
-        return (1 << (settings.facts.last_capability + 1)) - 1
-    return settings.facts.permitted & settings.facts.bounding
+    bounding = settings.facts.bounding
+    return _held(settings) & (-1 if "user" in settings.namespaces() else bounding)
 
 
 def _change_ids(plan: Plan, settings: Settings) -> None:

@@ -9,7 +9,11 @@ buildah() {
 }
 
 # build FILE OPTION...: the Containerfile is read from standard input
-build() { buildah bud -q --network none --runtime "$RUNTIME" --no-cache "$@" -f - "$WORK/context" | sed 's/[0-9a-f]\{64\}/ID/'; }
+build() (
+    set -o pipefail
+    buildah bud --network none --runtime "$RUNTIME" --no-cache "$@" -f - "$WORK/context" |
+        sed 's/[0-9a-f]\{11,64\}/ID/'
+)
 
 # show IMAGE COMMAND...: what a command prints in a container of the image
 show() {
@@ -62,6 +66,6 @@ RUN ip -o link | grep -c lo:"
 step build-shell build <<<"FROM $IMAGE
 SHELL [\"/bin/sh\", \"-ec\"]
 RUN false; echo not reached"
-step run-terminal on_terminal "$(declare -f buildah within show); DEADLINE=$DEADLINE WORK=$WORK; c=\$(buildah from --pull-never $IMAGE); buildah run -t --network none --runtime $RUNTIME \$c -- sh -c 'tty; test -t 1 && echo terminal'; buildah rm \$c >/dev/null"
+step run-terminal on_terminal 'c=$(buildah from --pull-never $IMAGE); buildah run -t --network none --runtime $RUNTIME $c -- sh -c "tty; test -t 1 && echo terminal"; buildah rm $c >/dev/null'
 step run-user show "$IMAGE" sh -c 'su guest -c id'
 step nothing-left eval 'buildah containers -q; ls -A /run/pyruntime /run/runc 2>/dev/null | grep -vE "^\.seccomp$|:$|^$"; find /sys/fs/cgroup -name "buildah-*" -type d'

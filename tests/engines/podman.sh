@@ -22,7 +22,7 @@ podman load -q -i "$IMAGE_FILE" >"$RESULTS/load" 2>&1 ||
 step run run "$IMAGE" sh -c 'echo hello; exit 7'
 [ -z "${SMOKE:-}" ] || exit 0
 step run-stdin eval 'echo typed | run -i "$IMAGE" cat'
-step run-terminal on_terminal "$(declare -f podman within run); DEADLINE=$DEADLINE WORK=$WORK; run -t $IMAGE sh -c 'tty; stty rows 30 columns 90; stty size; test -t 0 && echo terminal'"
+step run-terminal on_terminal 'run -t $IMAGE sh -c "tty; stty rows 30 columns 90; stty size; test -t 0 && echo terminal"'
 step run-not-found run "$IMAGE" /no/such/program
 step run-not-executable run "$IMAGE" /etc/passwd
 step run-bad-cwd run --workdir /etc/passwd "$IMAGE" true
@@ -125,7 +125,7 @@ step life-top eval 'podman top life user,comm | grep "sh$"'
 step life-exec podman exec life sh -c 'echo executed; ps -o pid,args | grep -c "trap"; exit 3'
 step life-exec-user podman exec --user guest --workdir /tmp --env A=b life sh -c 'id; pwd; echo $A'
 step life-exec-stdin eval 'echo typed | podman exec -i life cat'
-step life-exec-terminal on_terminal "$(declare -f podman within); DEADLINE=$DEADLINE WORK=$WORK; podman exec -t life sh -c 'tty; test -t 1 && echo terminal; exit 4'"
+step life-exec-terminal on_terminal 'podman exec -t life sh -c "tty; test -t 1 && echo terminal; exit 4"'
 step life-exec-not-found podman exec life /no/such/program
 step life-exec-not-executable podman exec life /etc/passwd
 step life-exec-privileged podman exec --privileged life grep NoNewPrivs /proc/self/status

@@ -56,8 +56,15 @@ prints() {
 # gone PID: whether there is no such process any more
 gone() { [ ! -e "/proc/$1" ]; }
 
-# on_terminal COMMAND-LINE: run it with a terminal as standard input and output
-on_terminal() { script -qec "$1" /dev/null | tr -d '\r'; }
+# on_terminal COMMAND-LINE: run it with a terminal as standard input and output. Our own
+# functions are at hand. The end of script's input would be echoed, hence the pipe.
+on_terminal() (
+    set -o pipefail
+    declare -f >"$WORK/functions"
+    declare -p DEADLINE IMAGE WORK RUNTIME >>"$WORK/functions"
+    [ -e "$WORK/never" ] || mkfifo "$WORK/never"
+    SHELL=/bin/bash script -qec ". $WORK/functions; $1" /dev/null <>"$WORK/never" | tr -d '\r'
+)
 
 # unable REASON: tell run.py that the engine cannot be tried here
 unable() {
