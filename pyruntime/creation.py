@@ -234,6 +234,7 @@ class Creation:
                 for name, root in cgroup.roots.items()
                 if name in directories
             }
+            self._limit_devices(set(directories))
         self.container.values["cgroup_paths"] = cgroup.paths()
         self.container.values["cgroup_made"] = list(cgroup.made)
 
@@ -265,6 +266,14 @@ class Creation:
             return self.terminal
         return connect(self.request.options["console_socket"])
 
+    def _limit_devices(self, controllers: set[str]) -> None:
+        """Where v1 has no devices controller, a program takes its place (R170)."""
+        if "" in controllers and "devices" not in controllers:
+            from pyruntime.cgroups.devices import program
+
+            rules = (self.settings.linux.get("resources") or {}).get("devices")
+            self.settings.device_program = program(rules)
+
     def _resources(self) -> dict[str, Any] | None:
         """linux.resources as the config's version of the specification means them."""
         from pyruntime.cgroups.conversions import as_of
@@ -278,6 +287,12 @@ class Creation:
         assert self.cgroup is not None
         self._mark("limits")
         self.cgroup.apply(self._resources())
+        if "" in self.settings.cgroups:
+            from pyruntime.cgroups.ownership import delegation
+
+            owner = delegation(self.settings.config)
+            if owner is not None:
+                self.cgroup.chown(owner)
 
     def _converse(self, init: InitProcess) -> None:
         """Serve the init until it is ready."""

@@ -67,9 +67,7 @@ def faults(document: object, definition: str = "") -> list[Fault]:
     schema = _schema()
     if definition:
         schema = {"$ref": f"#/definitions/{definition}", "definitions": schema["definitions"]}
-    found = [
-        fault for error in _validator(schema).iter_errors(document) for fault in _of(error)
-    ]
+    found = [fault for error in _validator(schema).iter_errors(document) for fault in _of(error)]
     return sorted(found, key=_order)
 
 

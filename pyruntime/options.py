@@ -620,8 +620,7 @@ VERBS: dict[str, VerbEntry] = {
         "show the processes of a container",
         _ID + " [ps option...]",
         "Runs the host's ps, with -ef unless other options follow the id, and shows those lines "
-        "that belong to the container. The options must leave the column PID in place. "
-        + _WITH_ID,
+        "that belong to the container. The options must leave the column PID in place. " + _WITH_ID,
         1,
         UNLIMITED,
         True,

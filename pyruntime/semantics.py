@@ -611,9 +611,7 @@ def _memory_flags(mode: str, nodes: str, flags: set[str], path: str) -> Iterator
     if about_nodes and without_nodes:
         yield f"{path}: {mode} without nodes has no {about_nodes[0]}; remove it"
     if "MPOL_F_NUMA_BALANCING" in flags and mode not in ("MPOL_BIND", "MPOL_PREFERRED_MANY", ""):
-        yield (
-            f"{path}: MPOL_F_NUMA_BALANCING is for MPOL_BIND and MPOL_PREFERRED_MANY; remove it"
-        )
+        yield (f"{path}: MPOL_F_NUMA_BALANCING is for MPOL_BIND and MPOL_PREFERRED_MANY; remove it")
 
 
 # Seccomp
@@ -626,9 +624,7 @@ def _seccomp(seccomp: dict[str, Any], path: str) -> Iterator[str]:
         yield f"{path}.defaultAction: the agent cannot get every call; notify in a rule"
     if "defaultErrnoRet" in seccomp:
         yield from _errno(action, seccomp["defaultErrnoRet"], f"{path}.defaultErrnoRet")
-    notifies = any(
-        rule.get("action") == "SCMP_ACT_NOTIFY" for rule in seccomp.get("syscalls", ())
-    )
+    notifies = any(rule.get("action") == "SCMP_ACT_NOTIFY" for rule in seccomp.get("syscalls", ()))
     listener = seccomp.get("listenerPath")
     if notifies and not listener:
         yield f"{path}.listenerPath: missing; SCMP_ACT_NOTIFY needs the socket of an agent"

@@ -9,6 +9,7 @@
 #include "operations.h"
 #include "system.h"
 
+#include <linux/bpf.h>
 #include <linux/capability.h>
 #include <linux/keyctl.h>
 #include <linux/magic.h>
@@ -695,6 +696,29 @@ static long load_filter(struct operation *op)
 	return result > 0 ? fill(a[3], result) : result;
 }
 
+/* A device program (R170): one that refuses ends the matter, whatever others say. */
+static long attach_device_program(int cgroup, void *program, uint64_t length)
+{
+	static const char licence[] = "Apache-2.0";
+	union bpf_attr load = { .prog_type = BPF_PROG_TYPE_CGROUP_DEVICE }, attach;
+	long fd, result;
+
+	load.insns = (uint64_t)(uintptr_t)program;
+	load.insn_cnt = (uint32_t)(length / 8);
+	load.license = (uint64_t)(uintptr_t)licence;
+	fd = SYS3(bpf, BPF_PROG_LOAD, &load, sizeof(load));
+	if (fd < 0)
+		return fd;
+	memset(&attach, 0, sizeof(attach));
+	attach.target_fd = (uint32_t)cgroup;
+	attach.attach_bpf_fd = (uint32_t)fd;
+	attach.attach_type = BPF_CGROUP_DEVICE;
+	attach.attach_flags = BPF_F_ALLOW_MULTI;
+	result = SYS3(bpf, BPF_PROG_ATTACH, &attach, sizeof(attach));
+	close_descriptor((int)fd);
+	return result;
+}
+
 static long load_fd(struct operation *op)
 {
 	long result = SYS3(fcntl, op->argument[1], F_SETFD, FD_CLOEXEC);
@@ -857,6 +881,8 @@ static long perform(struct operation *op)
 		return copy_mode(fd_of(a[0]), fd_of(a[1]));
 	case OP_write_fd:
 		return SYS3(write, fd_of(a[0]), plan + a[1], a[2]);
+	case OP_bpf_attach_device:
+		return attach_device_program(fd_of(a[0]), plan + a[1], (uint64_t)a[2]);
 	case OP_pidfd_getfd:
 		return fill(a[0], SYS3(pidfd_getfd, fd_of(a[1]), a[2], 0));
 	case OP_sync_slot:

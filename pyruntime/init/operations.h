@@ -1,5 +1,5 @@
 /* Generated from spec/plan.toml; do not edit. */
-#define PLAN_INTERFACE 2294361831u
+#define PLAN_INTERFACE 1841728168u
 enum {
 	OP_load_fd = 1,
 	OP_close = 2,
@@ -70,8 +70,9 @@ enum {
 	OP_write_fd = 67,
 	OP_pidfd_getfd = 68,
 	OP_sync_slot = 69,
+	OP_bpf_attach_device = 71,
 };
-#define OP_LIMIT 70
+#define OP_LIMIT 72
 static const char *const op_kinds[OP_LIMIT] = {
 	[OP_load_fd] = "oi",
 	[OP_close] = "s",
@@ -142,4 +143,5 @@ static const char *const op_kinds[OP_LIMIT] = {
 	[OP_write_fd] = "sbn",
 	[OP_pidfd_getfd] = "osi",
 	[OP_sync_slot] = "is",
+	[OP_bpf_attach_device] = "sbn",
 };

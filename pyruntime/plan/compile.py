@@ -48,6 +48,7 @@ def _on_the_host(plan: Plan, settings: Settings) -> None:
     process.prepare(plan, settings)
     namespaces.open_given(plan, settings)
     namespaces.open_cgroups(plan, settings)
+    namespaces.limit_devices(plan, settings)
     if settings.facts.privileged:
         _open_sources(plan, settings)
     namespaces.join_given(plan, settings)
@@ -95,9 +96,7 @@ def _become_process(plan: Plan, settings: Settings) -> None:
     process.use_all_cpus(plan)
     process.apply(plan, settings)
     plan.at = ".process"
-    kept = [
-        plan.slots.get(name, -1) for name in ("start", "report", "state startContainer")
-    ]
+    kept = [plan.slots.get(name, -1) for name in ("start", "report", "state startContainer")]
     plan.add(op.close_from(3 + settings.preserve, *kept))
     process.become_user(plan, settings)
 

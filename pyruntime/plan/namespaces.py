@@ -16,6 +16,7 @@ SYNC_HOOKS = 4
 SYNC_READY = 5
 SYNC_LISTENER = 6
 EPERM = 1
+EACCES = 13
 ENOENT = 2
 ENODEV = 19
 EOPNOTSUPP = 95
@@ -99,6 +100,22 @@ def open_cgroups(plan: Plan, settings: Settings) -> None:
         elif not controller:
             flags = c.O_PATH | c.O_DIRECTORY
             plan.add(op.openat2(plan.slot("unified"), AT_FDCWD, directory, flags, 0, 0))
+
+
+def limit_devices(plan: Plan, settings: Settings) -> None:
+    """In v2 a program decides over devices (R170); it is in force before anybody enters.
+
+    Without privileges there is no bpf(2), and then no mknod either.
+    """
+    if not settings.device_program:
+        return
+    plan.at = ".linux.resources.devices"
+    slot, directory = plan.slot("device cgroup"), settings.cgroups[""][1]
+    pardons = [] if settings.facts.privileged else [(EPERM, 0), (EACCES, 0)]
+    flags = c.O_RDONLY | c.O_DIRECTORY
+    plan.add(op.openat2(slot, AT_FDCWD, directory, flags, 0, 0))
+    plan.add(op.bpf_attach_device(slot, settings.device_program), *pardons)
+    plan.close("device cgroup")
 
 
 def make_cgroup_namespace(plan: Plan, settings: Settings) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyruntime.plan.operation import Operation
 
-INTERFACE = 2294361831
+INTERFACE = 1841728168
 
 KINDS = {
     1: "oi",
@@ -76,6 +76,7 @@ KINDS = {
     67: "sbn",
     68: "osi",
     69: "is",
+    71: "sbn",
 }
 
 NAMES = {
@@ -148,6 +149,7 @@ NAMES = {
     67: "write_fd",
     68: "pidfd_getfd",
     69: "sync_slot",
+    71: "bpf_attach_device",
 }
 
 
@@ -176,7 +178,9 @@ def move_mount(mount: int, directory: int, path: str, flags: int) -> Operation:
     return Operation(5, (mount, directory, path, flags))
 
 
-def mount_setattr(directory: int, path: str, flags: int, attributes: bytes, user_namespace: int) -> Operation:
+def mount_setattr(
+    directory: int, path: str, flags: int, attributes: bytes, user_namespace: int
+) -> Operation:
     """mount_setattr(2); attributes is struct mount_attr, its userns_fd filled from the slot unless that is -1."""
     return Operation(6, (directory, path, flags, attributes, user_namespace))
 
@@ -391,7 +395,9 @@ def dup3(descriptor: int, number: int) -> Operation:
     return Operation(48, (descriptor, number))
 
 
-def run_hook(path: str, args: list[str] | None, env: list[str] | None, stdin: int, timeout: int) -> Operation:
+def run_hook(
+    path: str, args: list[str] | None, env: list[str] | None, stdin: int, timeout: int
+) -> Operation:
     """Run a program with stdin read from the start of a file, wait at most timeout milliseconds (0: for ever), kill it then. Its wait status other than 0 is EREMOTEIO, its timeout ETIME."""
     return Operation(49, (path, args, env, stdin, timeout))
 
@@ -494,3 +500,8 @@ def pidfd_getfd(slot: int, pidfd: int, number: int) -> Operation:
 def sync_slot(kind: int, descriptor: int) -> Operation:
     """As sync, with the number of a slot's descriptor as value."""
     return Operation(69, (kind, descriptor))
+
+
+def bpf_attach_device(cgroup: int, program: bytes) -> Operation:
+    """Load a program of type BPF_PROG_TYPE_CGROUP_DEVICE and attach it to a v2 cgroup beside others."""
+    return Operation(71, (cgroup, program))

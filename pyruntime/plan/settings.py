@@ -18,7 +18,7 @@ class Settings:
     inherits; a plan made only to be printed has none. `home` is the HOME that
     the image's /etc/passwd gives (R65). `preserve` counts the descriptors from 3
     upward that the container keeps. `umask` is the caller's. `seccomp` is the
-    compiled filter, if any.
+    compiled filter, if any; `device_program` what decides over devices in a v2 cgroup.
     """
 
     def __init__(self, config: dict[str, Any], facts: Facts) -> None:
@@ -36,6 +36,7 @@ class Settings:
         self.no_new_keyring = False
         self.umask = 0o022
         self.seccomp: Any = None
+        self.device_program = b""
 
     @property
     def linux(self) -> dict[str, Any]:

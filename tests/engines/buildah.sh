@@ -12,7 +12,7 @@ buildah() {
 build() (
     set -o pipefail
     buildah bud --network none --runtime "$RUNTIME" --no-cache "$@" -f - "$WORK/context" |
-        sed 's/[0-9a-f]\{11,64\}/ID/'
+        sed -E 's/^(--> )?[0-9a-f]{11,64}$/\1ID/'
 )
 
 # show IMAGE COMMAND...: what a command prints in a container of the image
