@@ -40,9 +40,10 @@ def destination(mount: dict[str, Any]) -> str:
 
 
 def open_sources(plan: Plan, settings: Settings) -> None:
-    """Clone the sources of bind mounts with the caller's rights, before any namespace (R92).
+    """Clone the sources of bind mounts that cannot be had later as they are now (R92).
 
-    A source inside of the rootfs may lie on an earlier mount, so it waits for its turn (R90).
+    Most wait for their turn: the kernel lists mounts in the order in which they are
+    made, and a source may lie on an earlier mount (R90).
     """
     for index, mount in enumerate(settings.config.get("mounts") or ()):
         options = mount_options.parse(mount.get("options") or [])
@@ -103,7 +104,14 @@ def source_path(settings: Settings, mount: dict[str, Any]) -> str:
 
 def _is_late(settings: Settings, mount: dict[str, Any]) -> bool:
     inside = (source_path(settings, mount) + "/").startswith(settings.rootfs + "/")
-    return inside or not settings.facts.privileged
+    return inside or not settings.facts.privileged or not _needs_the_host(settings)
+
+
+def _needs_the_host(settings: Settings) -> bool:
+    """Is the caller's view, or its rights, or its propagation lost in the container's namespaces?"""
+    namespaces = settings.namespaces()
+    shared = (settings.linux.get("rootfsPropagation") or "").endswith("shared")
+    return "user" in namespaces or bool(namespaces.get("mount")) or shared
 
 
 def _is_deferred(mount: dict[str, Any], options: MountOptions) -> bool:

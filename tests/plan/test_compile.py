@@ -119,8 +119,17 @@ def test_a_source_inside_of_the_rootfs_may_lie_on_an_earlier_mount(source: str) 
 
 
 @pytest.mark.rows("R90")
+def test_sources_wait_for_their_turn() -> None:
+    """The kernel lists mounts in the order in which they were made."""
+    tmpfs = {"destination": "/t", "type": "tmpfs", "source": "tmpfs"}
+    found = rows(config(mounts=[tmpfs, bind("/src", "/copy")]))
+    assert found.index("fsopen", type="tmpfs") < found.index("open_tree", slot="mount 1")
+
+
+@pytest.mark.rows("R90", "R92")
 def test_a_source_beside_the_rootfs_is_not_inside_of_it() -> None:
-    found = rows(config(mounts=[bind("/bundle/rootfs2/x", "/copy")]))
+    linux = {"namespaces": namespaces(*ALL_NEW, "user"), **MAPPINGS}
+    found = rows(config(mounts=[bind("/bundle/rootfs2/x", "/copy")], linux=linux))
     assert found.index("open_tree", slot="mount 0") < found.index("clone")
 
 
