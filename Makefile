@@ -19,6 +19,8 @@ PYTEST_ARGS ?=
 RUNTIME_TOOLS ?=
 # For bench/lifecycle.py: make bench BENCH_ARGS='--rounds 10'
 BENCH_ARGS ?=
+# For tests/engines/run.py: make test-engines ENGINES_ARGS='--engine podman'
+ENGINES_ARGS ?=
 OFFLINE ?=
 export OFFLINE
 
@@ -72,6 +74,11 @@ conformance: setup-test  ## Requirement tests on RUNTIME (ours); RUNTIME_TOOLS=D
 	@$(MAKE) --no-print-directory build
 	$(PYTEST) -n $(JOBS) conformance $(PYTEST_ARGS)
 	$(if $(RUNTIME_TOOLS),$(PYTHON) -m conformance.runtime_tools --tree '$(RUNTIME_TOOLS)')
+
+.PHONY: test-engines
+test-engines: setup-test  ## Run Podman, Docker, containerd and buildah on pyruntime and on runc; compare
+	@$(MAKE) --no-print-directory build
+	$(PYTHON) -m tests.engines.run $(ENGINES_ARGS)
 
 .PHONY: build
 build: setup-build  ## Compile the init and generate the config checker

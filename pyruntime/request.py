@@ -24,13 +24,13 @@ class Request:
     """
 
     __slots__ = (
-        "_root_is_default",
         "arguments",
         "cgroup_manager",
         "command",
         "log",
         "options",
         "root",
+        "root_is_default",
         "rootless",
         "systemd_cgroup",
     )
@@ -46,7 +46,7 @@ class Request:
         self.options = options
         self.arguments = arguments
         self.log = Log(settings["log"], settings["log_format"], settings["debug"])
-        self._root_is_default = not settings["root"]
+        self.root_is_default = not settings["root"]
         self.root = absolute(settings["root"]) if settings["root"] else default_root()
         self.cgroup_manager: str = settings["cgroup_manager"]
         if settings["systemd_cgroup"]:
@@ -64,7 +64,7 @@ class Request:
             raise PyruntimeError("Option --root argument should not be set to /")
         if self.cgroup_manager not in _CGROUP_MANAGERS:
             raise PyruntimeError(f"invalid cgroup-manager: {self.cgroup_manager}")
-        if self._root_is_default and self.root != _SYSTEM_ROOT:
+        if self.root_is_default and self.root != _SYSTEM_ROOT:
             _make_sticky(self.root)
 
 

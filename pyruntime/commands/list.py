@@ -21,7 +21,7 @@ PADDING = 3
 
 def execute(request: Request) -> int:
     """A table, ids only with --quiet, or one line of JSON (`null` if there are none)."""
-    if request.options.get("root_given") and not state.exists(request.root):
+    if not request.root_is_default and not state.exists(request.root):
         raise PyruntimeError(f"open {request.root}: no such file or directory")
     form = request.options.get("format") or "table"
     if form not in ("table", "json"):

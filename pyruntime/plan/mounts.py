@@ -108,7 +108,7 @@ def _is_late(settings: Settings, mount: dict[str, Any]) -> bool:
 
 
 def _needs_the_host(settings: Settings) -> bool:
-    """Is the caller's view, or its rights, or its propagation lost in the container's namespaces?"""
+    """Are the caller's view, rights or propagation lost in the container's namespaces?"""
     namespaces = settings.namespaces()
     shared = (settings.linux.get("rootfsPropagation") or "").endswith("shared")
     return "user" in namespaces or bool(namespaces.get("mount")) or shared

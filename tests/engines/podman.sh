@@ -20,7 +20,6 @@ podman load -q -i "$IMAGE_FILE" >"$RESULTS/load" 2>&1 ||
 
 # ---- run
 step run run "$IMAGE" sh -c 'echo hello; exit 7'
-[ -z "${SMOKE:-}" ] || exit 0
 step run-stdin eval 'echo typed | run -i "$IMAGE" cat'
 step run-terminal on_terminal 'run -t $IMAGE sh -c "tty; stty rows 30 columns 90; stty size; test -t 0 && echo terminal"'
 step run-not-found run "$IMAGE" /no/such/program
@@ -46,28 +45,21 @@ step run-masked run "$IMAGE" sh -c 'wc -c </proc/timer_list; ls /proc/acpi /sys/
 step run-sysctl run --sysctl net.ipv4.ip_forward=1 --sysctl kernel.msgmax=1000 "$IMAGE" cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/msgmax
 step run-ulimit run --ulimit nofile=64:128 --ulimit nproc=100:100 "$IMAGE" sh -c 'ulimit -Sn; ulimit -Hn; ulimit -u'
 step run-oom-score run --oom-score-adj 300 "$IMAGE" cat /proc/self/oom_score_adj
-step run-mounts run "$IMAGE" sh -c "cut -d' ' -f2,3 /proc/mounts | sort"
+step run-mounts run "$IMAGE" sh -c "cut -d' ' -f2,3 /proc/mounts | sort | grep -v unified"
 step run-devices run "$IMAGE" sh -c 'ls -l /dev | awk "{print \$1, \$3, \$4, \$5, \$6, \$NF}"; echo x >/dev/null; head -c 3 /dev/zero | wc -c'
 step run-umask run --umask 0077 "$IMAGE" sh -c umask
 step run-rootfs-propagation run --mount type=tmpfs,destination=/data,tmpfs-size=1m "$IMAGE" sh -c 'df -k /data | tail -n 1'
 
 # ---- namespaces
-namespaces='for n in net pid ipc uts; do readlink /proc/self/ns/$n; done'
-here_or_own() {
-    local name
-    for name in net pid ipc uts; do
-        [ "$(readlink "/proc/self/ns/$name")" = "$(sed -n "/^$name:/p" <<<"$1")" ] && echo "$name here" || echo "$name own"
-    done
-}
-host_namespaces() { here_or_own "$(podman run --rm --network host --pid host --ipc host --uts host "$IMAGE" sh -c "$namespaces")"; }
-own_namespaces() { here_or_own "$(run "$IMAGE" sh -c "$namespaces")"; }
+host_namespaces() { here_or_own "$(podman run --rm --network host --pid host --ipc host --uts host "$IMAGE" sh -c "$namespace_names")"; }
+own_namespaces() { here_or_own "$(run "$IMAGE" sh -c "$namespace_names")"; }
 step namespaces-host host_namespaces
 step namespaces-own own_namespaces
 joined_namespaces() {
     podman run -d --name first --network none "$IMAGE" sleep 600 >/dev/null
     podman run --rm --network container:first --pid container:first --ipc container:first "$IMAGE" \
-        sh -c "ps -o args | sed -n 2p; $namespaces" >"$WORK/second"
-    podman exec first sh -c "ps -o args | sed -n 2p; $namespaces" | grep -v uts >"$WORK/first"
+        sh -c "ps -o args | sed -n 2p; $namespace_names" >"$WORK/second"
+    podman exec first sh -c "ps -o args | sed -n 2p; $namespace_names" | grep -v uts >"$WORK/first"
     grep -v uts "$WORK/second" | cmp - "$WORK/first" && echo 'the same'
     podman rm -f -t 0 first >/dev/null
 }
@@ -207,7 +199,7 @@ step health healthy
 bridged() {
     podman run -d --name web -p 127.0.0.1:18080:80 "$IMAGE" \
         sh -c 'mkdir /www; echo served >/www/index.html; httpd -f -h /www' >/dev/null
-    eventually within busybox wget -q -O - http://127.0.0.1:18080/ && busybox wget -q -O - http://127.0.0.1:18080/
+    eventually within "$BUSYBOX" wget -q -O - http://127.0.0.1:18080/ && "$BUSYBOX" wget -q -O - http://127.0.0.1:18080/
     podman exec web ip -4 -o addr show eth0 | awk '{print $4}'
     podman rm -f -t 0 web
 }
@@ -259,6 +251,6 @@ step copy eval 'podman run -d --name copied --network none "$IMAGE" sleep 600 >/
 
 # ---- what Podman finds out about the runtime
 step info eval 'podman info --format "{{.Host.OCIRuntime.Name}} {{.Host.CgroupManager}}"'
-step rootfs eval 'mkdir -p $WORK/plain/bin && cp /bin/busybox $WORK/plain/bin/sh && run --rootfs "$WORK/plain" sh -c "echo plain"'
+step rootfs eval 'mkdir -p $WORK/plain/bin && cp $BUSYBOX $WORK/plain/bin/sh && run --rootfs "$WORK/plain" sh -c "echo plain"'
 step systemd-off run --systemd false --entrypoint '["sh","-c"]' "$IMAGE" 'echo entry'
 step nothing-left eval 'podman ps -aq; ls -A /run/pyruntime /run/runc 2>/dev/null | grep -vE "^\.seccomp$|:$|^$"; find /sys/fs/cgroup -name "libpod-*" -type d'

@@ -1,6 +1,6 @@
 """Run container engines on pyruntime and on runc, and compare what they do.
 
-    python tests/engines/run.py [--engine podman] [--only REGEX] [--keep]
+    python -m tests.engines.run [--engine podman] [--only REGEX] [--keep]
 
 Each engine has a script beside this file which calls it step by step. The script runs
 twice, once with each runtime, in mount, network, pid, ipc, uts and cgroup namespaces of
@@ -18,6 +18,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -33,7 +34,7 @@ LIMIT = 400  # seconds for one engine with one runtime
 SEARCH = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
 NAMESPACES = ("--cgroup", "--mount", "--net", "--pid", "--ipc", "--uts", "--fork")
 UNSHARE = ("unshare", *NAMESPACES, "--mount-proc", "--kill-child", "--propagation", "private")
-EVERYWHERE = ("unshare", "ip", "timeout", "mount")
+EVERYWHERE = ("unshare", "ip", "timeout", "mount", "script", "pgrep", "awk")
 # Commands that an engine's script cannot do without.
 COMMANDS = {
     "podman": ("podman", "conmon", "iptables"),
@@ -71,13 +72,16 @@ def missing(engine: str) -> str:
         return f"not installed: {', '.join(absent)}"
     if not (HERE / f"{engine}.sh").exists():
         return f"no script {engine}.sh"
-    tried = subprocess.run([*UNSHARE, "true"], capture_output=True, text=True)
-    if tried.returncode != 0:
-        return f"cannot make namespaces: {tried.stderr.strip()}"
     try:
         image.find_busybox()
-    except LookupError as error:
+        with private_cgroups(f"engine-try-{os.getpid()}-{threading.get_ident()}") as groups:
+            tried = subprocess.run(
+                [*_entering(groups), *UNSHARE, "true"], capture_output=True, text=True
+            )
+    except (LookupError, OSError) as error:
         return str(error)
+    if tried.returncode != 0:
+        return f"cannot make cgroups and namespaces: {tried.stderr.strip()}"
     return ""
 
 
@@ -128,17 +132,19 @@ def private_cgroups(name: str) -> Iterator[list[Path]]:
             _remove(group)
 
 
-def _enter_and_run(groups: list[Path], script: str) -> list[str]:
+def _entering(groups: list[Path]) -> list[str]:
+    """The words before a command that shall run in these cgroups."""
     entering = "".join(f"echo 0 >'{group}/cgroup.procs'; " for group in groups)
-    program = ["/bin/bash", "-c", f'set -e; {entering}exec "$@"', "bash"]
-    return [*program, *UNSHARE, "/bin/bash", str(HERE / "sandbox.sh"), script]
+    return ["/bin/bash", "-c", f'set -e; {entering}exec "$@"', "bash"]
 
 
-def run_engine(engine: str, runtime: Path, place: Path, only: str = "") -> Outcome:
+def run_engine(
+    engine: str, runtime: Path, place: Path, only: str = "", limit: float = LIMIT
+) -> Outcome:
     """Run an engine's script in a world of its own.
 
     `place` is an empty directory; the results stay in it. `only` is a regular expression
-    for the names of steps.
+    for the names of steps, `limit` the seconds after which all is ended.
     """
     results = place / "results"
     results.mkdir(parents=True)
@@ -149,20 +155,22 @@ def run_engine(engine: str, runtime: Path, place: Path, only: str = "") -> Outco
         "RESULTS": str(results),
         "RUNTIME": str(runtime),
         "IMAGE_FILE": str(archive),
+        "BUSYBOX": str(image.find_busybox()),
         "ONLY": only,
     }
     trouble = ""
     with private_cgroups(f"engine-test-{os.getpid()}-{place.name}") as groups:
-        command = _enter_and_run(groups, f"{engine}.sh")
+        sandbox = ["/bin/bash", str(HERE / "sandbox.sh"), f"{engine}.sh"]
+        command = [*_entering(groups), *UNSHARE, *sandbox]
         with (place / "log").open("wb") as log:
             process = subprocess.Popen(
                 command, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
             try:
-                code = process.wait(LIMIT)
+                code = process.wait(limit)
                 trouble = "" if code == 0 else f"{engine}.sh ended with {code}"
             except subprocess.TimeoutExpired:
-                trouble = f"{engine}.sh did not end within {LIMIT} s"
+                trouble = f"{engine}.sh did not end within {limit} s"
             finally:
                 process.kill()  # unshare's --kill-child ends all the rest
                 process.wait()
@@ -258,6 +266,7 @@ def main() -> int:
         print(f"SKIPPED: {ORACLE} is not installed, and there is nothing to compare with")
         return 0
     faults = 0
+    print(f"{arguments.runtime} beside {found}")
     place = Path(tempfile.mkdtemp(prefix="engines-", dir="/var/tmp"))
     try:
         for engine in arguments.engine or COMMANDS:

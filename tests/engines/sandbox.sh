@@ -3,9 +3,11 @@
 # ipc, uts and cgroup namespaces. All that an engine writes goes to file systems which
 # end with this process; run.py removes the cgroups.
 #
-#     RESULTS=DIRECTORY RUNTIME=PATH IMAGE_FILE=TAR sandbox.sh SCRIPT
+#     RESULTS=DIRECTORY RUNTIME=PATH IMAGE_FILE=TAR BUSYBOX=PATH sandbox.sh SCRIPT
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
+trap 'echo "cannot make a private world: $BASH_COMMAND" >"$RESULTS/unable"; exit 0' ERR
+set -E
 export WORK=/run/work # short, as Podman refuses long paths
 
 # A second mount of each hierarchy shows the cgroup namespace's part of it only.

@@ -1,4 +1,4 @@
-# Sourced by the script of each engine. Expects WORK, RESULTS, RUNTIME, IMAGE_FILE.
+# Sourced by the script of each engine. Expects WORK, RESULTS, RUNTIME, IMAGE_FILE, BUSYBOX.
 # shellcheck shell=bash
 set -u
 IMAGE=localhost/engine-test:latest
@@ -61,10 +61,23 @@ gone() { [ ! -e "/proc/$1" ]; }
 on_terminal() (
     set -o pipefail
     declare -f >"$WORK/functions"
-    declare -p DEADLINE IMAGE WORK RUNTIME >>"$WORK/functions"
+    declare -p BUSYBOX DEADLINE IMAGE WORK RUNTIME >>"$WORK/functions"
     [ -e "$WORK/never" ] || mkfifo "$WORK/never"
     SHELL=/bin/bash script -qec ". $WORK/functions; $1" /dev/null <>"$WORK/never" | tr -d '\r'
 )
+
+# here_or_own LINKS: which of the namespaces that namespace_names printed are our own
+namespace_names='for n in net pid ipc uts; do readlink /proc/self/ns/$n; done'
+here_or_own() {
+    local name
+    for name in net pid ipc uts; do
+        if [ "$(readlink "/proc/self/ns/$name")" = "$(sed -n "/^$name:/p" <<<"$1")" ]; then
+            echo "$name here"
+        else
+            echo "$name own"
+        fi
+    done
+}
 
 # unable REASON: tell run.py that the engine cannot be tried here
 unable() {
