@@ -18,7 +18,8 @@ def test_table(runtime: Runtime, container: Container) -> None:
     header, row = runtime.ok("list").stdout.splitlines()
     assert header.split() == COLUMNS
     state = container.state()
-    expected = [container.id, str(state["pid"]), "created", state["bundle"], state["created"], "root"]
+    named = [str(state[name]) for name in ("pid", "status", "bundle", "created")]
+    expected = [container.id, *named, "root"]
     assert row.split() == expected
     for name, value in zip(COLUMNS, expected, strict=True):
         assert header.index(name) == row.index(value), "columns do not stand below their names"
