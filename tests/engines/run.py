@@ -30,6 +30,7 @@ from tests.engines import image
 HERE = Path(__file__).resolve().parent
 PYRUNTIME = HERE.parents[1] / "bin/pyruntime"
 ORACLE = "runc"
+GAVE_UP = "gave up after "  # what `eventually` of steps.sh prints
 LIMIT = 400  # seconds for one engine with one runtime
 SEARCH = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
 NAMESPACES = ("--cgroup", "--mount", "--net", "--pid", "--ipc", "--uts", "--fork")
@@ -199,7 +200,10 @@ def read_results(results: Path) -> Outcome:
 
 
 def differences(ours: Step | None, theirs: Step | None) -> list[str]:
-    """How a step differs between two runtimes; [] if it does not."""
+    """How a step differs between two runtimes; [] if it does not.
+
+    A condition that neither runtime brings about is a fault of the script: it tests nothing.
+    """
     if ours is None or theirs is None:
         return ["the step ran with one runtime only"]
     found = []
@@ -207,6 +211,8 @@ def differences(ours: Step | None, theirs: Step | None) -> list[str]:
         found.append(f"exit status {ours.code}, {ORACLE} {theirs.code}")
     if ours.stdout != theirs.stdout:
         found.append(f"output {ours.stdout!r}\n      {ORACLE:>6} {theirs.stdout!r}")
+    if not found and GAVE_UP in ours.stdout:
+        found.append(f"waited in vain with both: {ours.stdout!r}")
     if found and ours.stderr:
         found.append(f"stderr {ours.stderr[-1500:]!r}")
     return found

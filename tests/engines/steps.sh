@@ -39,7 +39,7 @@ eventually() {
     local end=$((SECONDS + DEADLINE))
     until "$@" >/dev/null 2>&1; do
         if [ "$SECONDS" -ge "$end" ]; then
-            echo "not within $DEADLINE s: $*"
+            echo "gave up after $DEADLINE s: $*"
             return 1
         fi
         sleep 0.05
