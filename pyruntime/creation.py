@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from pyruntime.cgroups.manager import Cgroup, NoCgroup
     from pyruntime.request import Request
+    from pyruntime.resctrl import Allocation
     from pyruntime.trace import Trace
 
 FIFO_MODE = 0o600
@@ -48,6 +49,7 @@ class Creation:
         self.container: state.Container | None = None
         self.init: InitProcess | None = None
         self.cgroup: Cgroup | NoCgroup | None = None
+        self.allocation: Allocation | None = None
         self.agent: Any = None  # connection to the seccomp agent
         self.warned = False
 
@@ -73,6 +75,7 @@ class Creation:
         state.write_atomically(self.container.path("config.json"), loaded.text, 0o600)
         self._mark("cgroup")
         self._make_cgroup()
+        self._make_rdt_class()
         self._open_descriptors()
         self._mark("compile")
         plan = compiler.create(self.settings)
@@ -189,7 +192,7 @@ class Creation:
         document = self.settings.config
         self.cgroup = self._find_cgroup()
         paths = self.cgroup.paths()
-        return {
+        values = {
             "ociVersion": SPECIFICATION,
             "id": self.identifier,
             "pid": 0,
@@ -204,6 +207,13 @@ class Creation:
             # Until it is known which were made: never one that somebody else had (R39).
             "cgroup_made": [each for each in set(paths.values()) if not state.exists(each)],
         }
+        if self.settings.linux.get("intelRdt") is not None:
+            from pyruntime import resctrl
+
+            rdt = self.settings.linux["intelRdt"]
+            self.allocation = resctrl.prepare(rdt, self.identifier)
+            values["resctrl_made"] = self.allocation.removable
+        return values
 
     def _find_cgroup(self) -> Cgroup | NoCgroup:
         from pyruntime.cgroups import layout, paths
@@ -237,6 +247,15 @@ class Creation:
             self._limit_devices(set(directories))
         self.container.values["cgroup_paths"] = cgroup.paths()
         self.container.values["cgroup_made"] = list(cgroup.made)
+
+    def _make_rdt_class(self) -> None:
+        """linux.intelRdt: the class exists, with its schemata, before the process joins it."""
+        if self.allocation is None:
+            return
+        assert self.container is not None
+        self.allocation.create()
+        self.container.values["resctrl_made"] = self.allocation.removable
+        self.container.values["resctrl_tasks"] = self.allocation.tasks()
 
     def _open_descriptors(self) -> None:
         """The fifos between init and start, the console, and the files for hooks."""
@@ -327,6 +346,10 @@ class Creation:
 
     def _let_join(self, init: InitProcess) -> None:
         """The limits are written, so the process may enter the cgroup."""
+        if self.allocation is not None:
+            from pyruntime import resctrl
+
+            resctrl.join(self.allocation.tasks(), init.pid)
         init.answer()
 
     def _send_listener(self, init: InitProcess) -> None:
@@ -386,6 +409,10 @@ class Creation:
             self.init.close()
         if self.cgroup is not None and self.container is not None:
             self.cgroup.undo()
+        if self.allocation is not None:
+            from pyruntime import resctrl
+
+            resctrl.undo(self.allocation)
         if self.container is not None:
             self.container.remove()
             self._after_failure()

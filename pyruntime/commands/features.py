@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # What is not built yet; each becomes True together with the code that does it.
 SECCOMP = True
 SYSTEMD = False
-INTEL_RDT = False
+INTEL_RDT = True
 IDMAPPED_MOUNTS = True
 NET_DEVICES = False
 
