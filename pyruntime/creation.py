@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyruntime.cgroups.manager import Cgroup, NoCgroup
+    from pyruntime.net_devices import Transfer
     from pyruntime.request import Request
     from pyruntime.resctrl import Allocation
     from pyruntime.trace import Trace
@@ -50,6 +51,7 @@ class Creation:
         self.init: InitProcess | None = None
         self.cgroup: Cgroup | NoCgroup | None = None
         self.allocation: Allocation | None = None
+        self.transfer: Transfer | None = None
         self.agent: Any = None  # connection to the seccomp agent
         self.warned = False
 
@@ -350,7 +352,18 @@ class Creation:
             from pyruntime import resctrl
 
             resctrl.join(self.allocation.tasks(), init.pid)
+        self._move_devices(init)
         init.answer()
+
+    def _move_devices(self, init: InitProcess) -> None:
+        """linux.netDevices: the network namespace exists, and the process waits in it (R155)."""
+        devices = self.settings.linux.get("netDevices")
+        if devices:
+            from pyruntime.net_devices import Transfer
+
+            self._mark("netDevices")
+            self.transfer = Transfer(devices, init.pid)
+            self.transfer.move()
 
     def _send_listener(self, init: InitProcess) -> None:
         """The filter is loaded: its listener goes to the agent, with the state (R241)."""
@@ -404,6 +417,8 @@ class Creation:
 
     def undo(self) -> None:
         """Take everything back. poststop hooks run, for create had begun (R40, step 13)."""
+        if self.transfer is not None:
+            self.transfer.undo()
         if self.init is not None:
             self.init.kill()
             self.init.close()
@@ -432,6 +447,8 @@ class Creation:
             self.init.close()
         if self.agent is not None:
             self.agent.close()
+        if self.transfer is not None:
+            self.transfer.close()
 
     def _warn(self, warnings: list[str]) -> None:
         for warning in warnings:

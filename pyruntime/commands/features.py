@@ -16,7 +16,7 @@ SECCOMP = True
 SYSTEMD = False
 INTEL_RDT = True
 IDMAPPED_MOUNTS = True
-NET_DEVICES = False
+NET_DEVICES = True
 
 _HOOKS = (
     "prestart",
