@@ -13,6 +13,7 @@ from pyruntime.descriptors import (
     close_on_exec,
     connect,
     listen_fds,
+    listen_names,
     send_pidfd,
 )
 from pyruntime.errors import ConfigError, PyruntimeError
@@ -118,12 +119,24 @@ class Creation:
         posix.umask(settings.umask)
         settings.no_new_keyring = bool(options.get("no_new_keyring"))
         settings.listen_fds = listen_fds()
+        settings.listen_names = listen_names()
         settings.preserve = settings.listen_fds + int(options.get("preserve_fds") or 0)
         check_preserved(settings.listen_fds, int(options.get("preserve_fds") or 0))
         self._check_sysctl(settings)
+        if posix.environ.get(b"NOTIFY_SOCKET") and settings.is_new("mount"):
+            self._proxy_notifications(settings)
         if settings.linux.get("seccomp"):
             settings.seccomp = self._filter(settings.linux["seccomp"])
         return settings
+
+    def _proxy_notifications(self, settings: Settings) -> None:
+        """The container gets a socket of ours for its readiness (R297)."""
+        from pyruntime import notify
+
+        directory = absolute(f"{self.request.root}/{self.identifier}")
+        mounts = settings.config.get("mounts") or []
+        settings.config["mounts"] = [*mounts, notify.mount(directory)]
+        settings.notify = notify.ADDRESS_INSIDE
 
     def _rootfs(self, document: dict[str, Any]) -> str:
         """The root's path: it must exist, be a directory, and have no link in it (R13)."""
@@ -271,6 +284,8 @@ class Creation:
         both = posix.open(report, flags)
         self.inherited["report"] = posix.open(report, posix.O_WRONLY | posix.O_CLOEXEC)
         posix.close(both)
+        if self.settings.notify:
+            posix.mkdir(self.container.path("notify"), 0o755)
         if self.settings.process.get("terminal"):
             self.inherited["console"] = self._console()
         for kind in ("createContainer", "startContainer"):
