@@ -18,6 +18,8 @@ INTEL_RDT = True
 IDMAPPED_MOUNTS = True
 NET_DEVICES = True
 
+# Those that this runtime acts on (R253); a key with a dot at its end stands for all below.
+_UNSAFE_ANNOTATIONS = ("run.oci.hooks.", "run.oci.keep_original_groups")
 _HOOKS = (
     "prestart",
     "createRuntime",
@@ -83,7 +85,7 @@ def features() -> dict[str, Any]:
         "hooks": list(_HOOKS),
         "mountOptions": _mount_options(),
         "linux": _linux(),
-        "potentiallyUnsafeConfigAnnotations": [],
+        "potentiallyUnsafeConfigAnnotations": list(_UNSAFE_ANNOTATIONS),
     }
 
 
