@@ -82,7 +82,7 @@ class Creation:
         self._open_descriptors()
         self._mark("compile")
         plan = compiler.create(self.settings)
-        self._warn(plan.warnings)
+        self._warn(plan.warnings + hooks.output_warnings(self.settings.config))
         self._mark("spawn")
         self.init = InitProcess(plan)
         close_on_exec(3 + self.settings.preserve)

@@ -78,6 +78,18 @@ def fill(descriptor: int, state: dict[str, Any]) -> None:
     posix.lseek(descriptor, 0, 0)
 
 
+def output_warnings(config: dict[str, Any]) -> list[str]:
+    """The hooks that the init runs keep the container's own stdout and stderr."""
+    annotations, wanted = config.get("annotations") or {}, config.get("hooks") or {}
+    inside = [kind for kind in ("createContainer", "startContainer") if wanted.get(kind)]
+    return [
+        f"annotations[{name}]: not for hooks.{kind}, which writes where the container does"
+        for name in (STDOUT, STDERR)
+        if annotations.get(name)
+        for kind in inside
+    ]
+
+
 def _open_output(annotation: str, state: dict[str, Any]) -> int:
     """The file that an annotation names, from the bundle if the path is relative."""
     name = state["annotations"][annotation]

@@ -56,3 +56,12 @@ def test_a_file_that_cannot_be_opened_fails_the_hook(container: Container) -> No
     annotate(container, stderr="/there/is/none")
     container.bundle.hook("createRuntime", "true")
     assert "annotations[run.oci.hooks.stderr]: open /there/is/none" in container.refused()
+
+
+@pytest.mark.rows("R253")
+def test_a_hook_inside_is_warned_of(container: Container, workplace: Path) -> None:
+    annotate(container, stdout=workplace / "out")
+    container.bundle.hook("createContainer", "echo inside")
+    container.create()
+    assert "annotations[run.oci.hooks.stdout]: not for hooks.createContainer" in container.errors()
+    assert container.output() == "inside\n"
