@@ -13,6 +13,7 @@ from pyruntime.descriptors import (
     close_on_exec,
     connect,
     listen_fds,
+    listen_names,
     send_pidfd,
 )
 from pyruntime.errors import ConfigError, PyruntimeError
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyruntime.cgroups.manager import Cgroup, NoCgroup
+    from pyruntime.net_devices import Transfer
     from pyruntime.request import Request
+    from pyruntime.resctrl import Allocation
     from pyruntime.trace import Trace
 
 FIFO_MODE = 0o600
@@ -48,6 +51,8 @@ class Creation:
         self.container: state.Container | None = None
         self.init: InitProcess | None = None
         self.cgroup: Cgroup | NoCgroup | None = None
+        self.allocation: Allocation | None = None
+        self.transfer: Transfer | None = None
         self.agent: Any = None  # connection to the seccomp agent
         self.warned = False
 
@@ -73,10 +78,11 @@ class Creation:
         state.write_atomically(self.container.path("config.json"), loaded.text, 0o600)
         self._mark("cgroup")
         self._make_cgroup()
+        self._make_rdt_class()
         self._open_descriptors()
         self._mark("compile")
         plan = compiler.create(self.settings)
-        self._warn(plan.warnings)
+        self._warn(plan.warnings + hooks.output_warnings(self.settings.config))
         self._mark("spawn")
         self.init = InitProcess(plan)
         close_on_exec(3 + self.settings.preserve)
@@ -113,12 +119,24 @@ class Creation:
         posix.umask(settings.umask)
         settings.no_new_keyring = bool(options.get("no_new_keyring"))
         settings.listen_fds = listen_fds()
+        settings.listen_names = listen_names()
         settings.preserve = settings.listen_fds + int(options.get("preserve_fds") or 0)
         check_preserved(settings.listen_fds, int(options.get("preserve_fds") or 0))
         self._check_sysctl(settings)
+        if posix.environ.get(b"NOTIFY_SOCKET") and settings.is_new("mount"):
+            self._proxy_notifications(settings)
         if settings.linux.get("seccomp"):
             settings.seccomp = self._filter(settings.linux["seccomp"])
         return settings
+
+    def _proxy_notifications(self, settings: Settings) -> None:
+        """The container gets a socket of ours for its readiness (R297)."""
+        from pyruntime import notify
+
+        directory = absolute(f"{self.request.root}/{self.identifier}")
+        mounts = settings.config.get("mounts") or []
+        settings.config["mounts"] = [*mounts, notify.mount(directory)]
+        settings.notify = notify.ADDRESS_INSIDE
 
     def _rootfs(self, document: dict[str, Any]) -> str:
         """The root's path: it must exist, be a directory, and have no link in it (R13)."""
@@ -189,7 +207,7 @@ class Creation:
         document = self.settings.config
         self.cgroup = self._find_cgroup()
         paths = self.cgroup.paths()
-        return {
+        values = {
             "ociVersion": SPECIFICATION,
             "id": self.identifier,
             "pid": 0,
@@ -204,6 +222,13 @@ class Creation:
             # Until it is known which were made: never one that somebody else had (R39).
             "cgroup_made": [each for each in set(paths.values()) if not state.exists(each)],
         }
+        if self.settings.linux.get("intelRdt") is not None:
+            from pyruntime import resctrl
+
+            rdt = self.settings.linux["intelRdt"]
+            self.allocation = resctrl.prepare(rdt, self.identifier)
+            values["resctrl_made"] = self.allocation.removable
+        return values
 
     def _find_cgroup(self) -> Cgroup | NoCgroup:
         from pyruntime.cgroups import layout, paths
@@ -238,6 +263,15 @@ class Creation:
         self.container.values["cgroup_paths"] = cgroup.paths()
         self.container.values["cgroup_made"] = list(cgroup.made)
 
+    def _make_rdt_class(self) -> None:
+        """linux.intelRdt: the class exists, with its schemata, before the process joins it."""
+        if self.allocation is None:
+            return
+        assert self.container is not None
+        self.allocation.create()
+        self.container.values["resctrl_made"] = self.allocation.removable
+        self.container.values["resctrl_tasks"] = self.allocation.tasks()
+
     def _open_descriptors(self) -> None:
         """The fifos between init and start, the console, and the files for hooks."""
         assert self.container is not None
@@ -250,6 +284,8 @@ class Creation:
         both = posix.open(report, flags)
         self.inherited["report"] = posix.open(report, posix.O_WRONLY | posix.O_CLOEXEC)
         posix.close(both)
+        if self.settings.notify:
+            posix.mkdir(self.container.path("notify"), 0o755)
         if self.settings.process.get("terminal"):
             self.inherited["console"] = self._console()
         for kind in ("createContainer", "startContainer"):
@@ -327,7 +363,22 @@ class Creation:
 
     def _let_join(self, init: InitProcess) -> None:
         """The limits are written, so the process may enter the cgroup."""
+        if self.allocation is not None:
+            from pyruntime import resctrl
+
+            resctrl.join(self.allocation.tasks(), init.pid)
+        self._move_devices(init)
         init.answer()
+
+    def _move_devices(self, init: InitProcess) -> None:
+        """linux.netDevices: the network namespace exists, and the process waits in it (R155)."""
+        devices = self.settings.linux.get("netDevices")
+        if devices:
+            from pyruntime.net_devices import Transfer
+
+            self._mark("netDevices")
+            self.transfer = Transfer(devices, init.pid)
+            self.transfer.move()
 
     def _send_listener(self, init: InitProcess) -> None:
         """The filter is loaded: its listener goes to the agent, with the state (R241)."""
@@ -381,11 +432,17 @@ class Creation:
 
     def undo(self) -> None:
         """Take everything back. poststop hooks run, for create had begun (R40, step 13)."""
+        if self.transfer is not None:
+            self.transfer.undo()
         if self.init is not None:
             self.init.kill()
             self.init.close()
         if self.cgroup is not None and self.container is not None:
             self.cgroup.undo()
+        if self.allocation is not None:
+            from pyruntime import resctrl
+
+            resctrl.undo(self.allocation)
         if self.container is not None:
             self.container.remove()
             self._after_failure()
@@ -405,6 +462,8 @@ class Creation:
             self.init.close()
         if self.agent is not None:
             self.agent.close()
+        if self.transfer is not None:
+            self.transfer.close()
 
     def _warn(self, warnings: list[str]) -> None:
         for warning in warnings:

@@ -67,6 +67,10 @@ def _delete(container: state.Container, force: bool) -> list[str]:
     _stop(container)
     wanted = _poststop_hooks(container, force)
     container.cgroup().delete()
+    if container.values.get("resctrl_made"):
+        from pyruntime import resctrl
+
+        resctrl.remove(container.values["resctrl_made"])
     container.remove()
     return hooks.run_all("poststop", wanted, container.oci_state(state.STOPPED, 0))
 

@@ -17,6 +17,11 @@ def listen_fds() -> int:
     return int(value) if value.isdigit() else 0
 
 
+def listen_names() -> str:
+    """The names of those descriptors, with colons between them; empty if they have none."""
+    return posix.environ.get(b"LISTEN_FDNAMES", b"").decode("utf-8", "surrogateescape")
+
+
 def check_preserved(first: int, count: int) -> None:
     """Every descriptor that is to be kept must be open, and the caller's (R41).
 

@@ -87,6 +87,10 @@ class Execution:
     def _publish(self, init: InitProcess) -> None:
         """All is ready but execve: tell those who asked for the process, then let it go."""
         options = self.request.options
+        if self.container.values.get("resctrl_tasks"):
+            from pyruntime import resctrl
+
+            resctrl.join(self.container.values["resctrl_tasks"], init.pid)
         if options.get("pidfd_socket"):
             send_pidfd(options["pidfd_socket"], init.pid, "setns")
         pid_file = options.get("pid_file")

@@ -20,6 +20,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyruntime.notify import Proxy
+
 TIOCGWINSZ = 0x5413
 TIOCSWINSZ = 0x5414
 CHUNK = 1 << 16
@@ -122,11 +124,18 @@ def _own_terminal() -> int:
         ) from None
 
 
-def serve(pid: int, signals: Signals, terminal: Terminal | None) -> int:
-    """Stay until the process has exited; its exit status, 128 + signal if one killed it."""
+def serve(
+    pid: int, signals: Signals, terminal: Terminal | None, proxy: Proxy | None = None
+) -> int:
+    """Stay until the process has exited; its exit status, 128 + signal if one killed it.
+
+    When it says through `proxy` that it is ready, our own service manager is told so.
+    """
     poll = select.poll()
     poll.register(signals.receiver, select.POLLIN)
     copies = _copies(terminal, poll)
+    if proxy is not None:
+        poll.register(proxy.descriptor, select.POLLIN)
     if terminal is not None:
         terminal.make_raw()
     try:
@@ -137,12 +146,24 @@ def serve(pid: int, signals: Signals, terminal: Terminal | None) -> int:
             for descriptor, _ in poll.poll():
                 if descriptor in copies:
                     _copy(descriptor, copies, poll)
+                elif proxy is not None and descriptor == proxy.descriptor:
+                    _pass_on(proxy, poll)
             _forward(pid, signals, terminal)
         _drain(terminal, copies)
         return status
     finally:
         if terminal is not None:
             terminal.restore()
+
+
+def _pass_on(proxy: Proxy, poll: Any) -> None:
+    """The manager goes on to watch this process, which stays as long as the container."""
+    from pyruntime import notify
+
+    line = proxy.receive()
+    if line:
+        notify.forward(line, posix.getpid())
+        poll.unregister(proxy.descriptor)
 
 
 def _copies(terminal: Terminal | None, poll: Any) -> dict[int, int]:

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 DEFAULT_SIGNALS = [number for number in range(1, 65) if number not in (9, 19, 32, 33)]
 FOR_EVER = -1
 OUTPUT_LIMIT = 4096
+OUTPUT_MODE = 0o600
+# Annotations that name files for what the hooks write, as crun has them (R253).
+STDOUT = "run.oci.hooks.stdout"
+STDERR = "run.oci.hooks.stderr"
 
 
 def run(kind: str, hooks: list[dict[str, Any]], state: dict[str, Any]) -> None:
@@ -38,16 +42,21 @@ def run_one(at: str, hook: dict[str, Any], state: dict[str, Any]) -> None:
 
     Its output goes to a file in memory: the runtime's own stdout and stderr are
     the container's, and a grandchild that keeps a pipe open must not hold us up.
+    What an annotation sends to another file is appended there.
     """
     stdin, output = state_file(state), posix.memfd_create("output", 1)
+    streams = [output, output]
     try:
-        status = _execute(hook, stdin, output)
+        for number, annotation in enumerate((STDOUT, STDERR)):
+            if (state.get("annotations") or {}).get(annotation):
+                streams[number] = _open_output(annotation, state)
+        status = _execute(hook, stdin, streams)
     except OSError as error:
         raise HookError(f"{at}: hook {hook['path']}: {failures.reason(error.errno or 0)}") from None
     finally:
         tail = _tail(output)
-        posix.close(stdin)
-        posix.close(output)
+        for descriptor in {stdin, output, *streams}:
+            posix.close(descriptor)
     if status is None:
         raise HookError(f"{at}: hook {hook['path']}: timed out after {hook['timeout']} s, killed")
     if status:
@@ -69,7 +78,31 @@ def fill(descriptor: int, state: dict[str, Any]) -> None:
     posix.lseek(descriptor, 0, 0)
 
 
-def _execute(hook: dict[str, Any], stdin: int, output: int) -> int | None:
+def output_warnings(config: dict[str, Any]) -> list[str]:
+    """The hooks that the init runs keep the container's own stdout and stderr."""
+    annotations, wanted = config.get("annotations") or {}, config.get("hooks") or {}
+    inside = [kind for kind in ("createContainer", "startContainer") if wanted.get(kind)]
+    return [
+        f"annotations[{name}]: not for hooks.{kind}, which writes where the container does"
+        for name in (STDOUT, STDERR)
+        if annotations.get(name)
+        for kind in inside
+    ]
+
+
+def _open_output(annotation: str, state: dict[str, Any]) -> int:
+    """The file that an annotation names, from the bundle if the path is relative."""
+    name = state["annotations"][annotation]
+    path = name if name.startswith("/") else f"{state['bundle']}/{name}"
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_APPEND | posix.O_CLOEXEC
+    try:
+        return posix.open(path, flags, OUTPUT_MODE)
+    except OSError as error:
+        why = failures.reason(error.errno or 0)
+        raise HookError(f"annotations[{annotation}]: open {path}: {why}") from None
+
+
+def _execute(hook: dict[str, Any], stdin: int, streams: list[int]) -> int | None:
     """The hook's wait status, None after a timeout."""
     arguments = hook.get("args") or [hook["path"]]
     env = hook.get("env")
@@ -80,8 +113,8 @@ def _execute(hook: dict[str, Any], stdin: int, output: int) -> int | None:
         environment,
         file_actions=[
             (posix.POSIX_SPAWN_DUP2, stdin, 0),
-            (posix.POSIX_SPAWN_DUP2, output, 1),
-            (posix.POSIX_SPAWN_DUP2, output, 2),
+            (posix.POSIX_SPAWN_DUP2, streams[0], 1),
+            (posix.POSIX_SPAWN_DUP2, streams[1], 2),
         ],
         setsigmask=[],
         setsigdef=DEFAULT_SIGNALS,

@@ -23,6 +23,22 @@ REFUSALS = {
 }
 
 
+def start_and_wait(container: state.Container) -> None:
+    """`start`, and with NOTIFY_SOCKET wait until the container says that it is ready (R297)."""
+    proxy = None
+    if posix.environ.get(b"NOTIFY_SOCKET"):
+        from pyruntime import notify
+
+        proxy = notify.open_proxy(container)
+    try:
+        start(container)
+        if proxy is not None:
+            proxy.wait(container.pid, container.started)
+    finally:
+        if proxy is not None:
+            proxy.close()
+
+
 def start(container: state.Container) -> None:
     """Release the init, wait until its exec has happened, run the poststart hooks.
 

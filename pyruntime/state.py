@@ -4,6 +4,7 @@
     ROOT/ID/config.json  the snapshot of R6
     ROOT/ID/start        fifo: one byte in it lets the init go on
     ROOT/ID/report       fifo: the init's failures after that; closed by a successful exec
+    ROOT/ID/notify       directory, if NOTIFY_SOCKET is set: what notify.py says
 
 The lock is flock(2) on the directory itself, so that it goes with it.
 """
@@ -283,16 +284,23 @@ def make_directories(path: str, mode: int) -> None:
 
 
 def remove_directory(path: str) -> None:
-    """Remove a container's directory: a flat one, and its name first."""
+    """Remove a container's directory, its name first. One level of directories may be in it."""
     parent, _, name = path.rpartition("/")
     hidden = f"{parent}/.{name[:200]}.{posix.getpid()}.gone"
     try:
         posix.rename(path, hidden)
     except FileNotFoundError:
         return
-    for name in posix.listdir(hidden):
-        posix.unlink(f"{hidden}/{name}")
-    posix.rmdir(hidden)
+    _remove_all(hidden)
+
+
+def _remove_all(path: str) -> None:
+    for name in posix.listdir(path):
+        try:
+            posix.unlink(f"{path}/{name}")
+        except IsADirectoryError:
+            _remove_all(f"{path}/{name}")
+    posix.rmdir(path)
 
 
 def sweep(root: str, identifier: str) -> None:
@@ -319,9 +327,7 @@ def _remove_unlocked(path: str) -> None:
         return
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for name in posix.listdir(path):
-            posix.unlink(f"{path}/{name}")
-        posix.rmdir(path)
+        _remove_all(path)
     except (BlockingIOError, FileNotFoundError):
         return  # somebody is at it
     finally:

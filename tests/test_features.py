@@ -188,6 +188,7 @@ def test_annotations_that_change_what_happens(document: Any) -> None:
     keys = document["potentiallyUnsafeConfigAnnotations"]
     assert isinstance(keys, list)
     assert all(isinstance(key, str) and key for key in keys)
+    assert "run.oci.hooks." in keys
 
 
 def test_the_features_are_made_anew_each_time() -> None:

@@ -14,10 +14,12 @@ if TYPE_CHECKING:
 # What is not built yet; each becomes True together with the code that does it.
 SECCOMP = True
 SYSTEMD = False
-INTEL_RDT = False
+INTEL_RDT = True
 IDMAPPED_MOUNTS = True
-NET_DEVICES = False
+NET_DEVICES = True
 
+# Those that this runtime acts on (R253); a key with a dot at its end stands for all below.
+_UNSAFE_ANNOTATIONS = ("run.oci.hooks.", "run.oci.keep_original_groups")
 _HOOKS = (
     "prestart",
     "createRuntime",
@@ -83,7 +85,7 @@ def features() -> dict[str, Any]:
         "hooks": list(_HOOKS),
         "mountOptions": _mount_options(),
         "linux": _linux(),
-        "potentiallyUnsafeConfigAnnotations": [],
+        "potentiallyUnsafeConfigAnnotations": list(_UNSAFE_ANNOTATIONS),
     }
 
 

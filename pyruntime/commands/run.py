@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import posix
+
 from pyruntime import deletion, starting, state
 from pyruntime.creation import Creation
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pyruntime.foreground import Signals, Terminal
+    from pyruntime.notify import Proxy
     from pyruntime.request import Request
 
 
 def execute(request: Request) -> int:
     """The program's exit status, 128 + signal; 0 with --detach."""
     if request.options.get("detach"):
-        _start(request, _creation(request).run())
+        _start(request, _creation(request).run(), starting.start_and_wait)
         return 0
     from pyruntime.foreground import Signals
 
@@ -42,8 +47,9 @@ def _stay(request: Request, signals: Signals) -> int:
     container = _creation(request, terminal.theirs if terminal else -1).run()
     if terminal is not None:
         terminal.receive()
-    _start(request, container)
-    status = serve(container.pid, signals, terminal)
+    proxy = _proxy(container)
+    _start(request, container, starting.start)
+    status = serve(container.pid, signals, terminal, proxy)
     if not request.options.get("keep"):
         for warning in deletion.delete(request.root, container.identifier, True):
             request.log.warning(warning)
@@ -61,11 +67,22 @@ def _terminal(request: Request) -> Terminal | None:
     return Terminal() if wanted and not request.options.get("console_socket") else None
 
 
-def _start(request: Request, container: state.Container) -> None:
+def _proxy(container: state.Container) -> Proxy | None:
+    """The socket for the container's readiness, if a service manager asks for it (R297)."""
+    if not posix.environ.get(b"NOTIFY_SOCKET"):
+        return None
+    from pyruntime import notify
+
+    return notify.open_proxy(container)
+
+
+def _start(
+    request: Request, container: state.Container, start: Callable[[state.Container], None]
+) -> None:
     """Start it; if that fails, nothing is left of it (R1)."""
     container.release()
     try:
-        starting.start(container)
+        start(container)
     except BaseException:
         for warning in deletion.delete(request.root, container.identifier, True):
             request.log.warning(warning)

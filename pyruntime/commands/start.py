@@ -11,5 +11,5 @@ if TYPE_CHECKING:
 
 def execute(request: Request) -> int:
     """Return once the program runs."""
-    starting.start(state.load(request.root, request.arguments[0]))
+    starting.start_and_wait(state.load(request.root, request.arguments[0]))
     return 0

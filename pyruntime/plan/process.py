@@ -81,6 +81,10 @@ def environment(settings: Settings) -> list[str]:
         values[name] = value
     if settings.listen_fds:
         values["LISTEN_FDS"], values["LISTEN_PID"] = str(settings.listen_fds), "1"
+        if settings.listen_names:
+            values["LISTEN_FDNAMES"] = settings.listen_names
+    if settings.notify:
+        values["NOTIFY_SOCKET"] = settings.notify
     if not values.get("HOME"):
         values["HOME"] = settings.home
     return [f"{name}={value}" for name, value in values.items()]

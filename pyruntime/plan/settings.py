@@ -17,7 +17,9 @@ class Settings:
     (fifo, report, console, pidfd, hook:N) to the numbers that the init
     inherits; a plan made only to be printed has none. `home` is the HOME that
     the image's /etc/passwd gives (R65). `preserve` counts the descriptors from 3
-    upward that the container keeps. `umask` is the caller's. `seccomp` is the
+    upward that the container keeps, of which `listen_fds`, named by `listen_names`,
+    come from socket activation. `notify` is the address in the container of the
+    socket for its readiness, if there is one. `umask` is the caller's. `seccomp` is the
     compiled filter, if any; `device_program` what decides over devices in a v2 cgroup.
     """
 
@@ -32,6 +34,8 @@ class Settings:
         self.home = "/"
         self.preserve = 0
         self.listen_fds = 0
+        self.listen_names = ""
+        self.notify = ""
         self.no_pivot = False
         self.no_new_keyring = False
         self.umask = 0o022

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import errno
-import importlib
 import os
-import sys
 
 from pyruntime.errors import ConfigError, PyruntimeError
+from pyruntime.packages import import_package
 from pyruntime.seccomp import names, newer
 from pyruntime.seccomp.filter import Filter, is_program
 from pyruntime.seccomp.profile import Profile, Rule, read_profile
@@ -47,19 +46,9 @@ def compile_filter(seccomp: dict[str, Any]) -> Filter:
 
 
 def load_binding() -> Any:
-    """Return the pyseccomp module. Raises PyruntimeError naming what is not installed.
-
-    The runtime is started without site directories. Installed by pip, pyseccomp lies
-    beside this package; installed by the distribution, in the interpreter's own.
-    """
+    """Return the pyseccomp module. Raises PyruntimeError naming what is not installed."""
     try:
-        try:
-            return importlib.import_module("pyseccomp")
-        except ModuleNotFoundError:
-            site = importlib.import_module("site")
-            sys.path += [path for path in site.getsitepackages() if path not in sys.path]
-            importlib.invalidate_caches()
-            return importlib.import_module("pyseccomp")
+        return import_package("pyseccomp")
     except ModuleNotFoundError:
         raise PyruntimeError(
             "linux.seccomp: the Python package pyseccomp is not installed"
