@@ -6,8 +6,7 @@ import json
 
 import pytest
 
-from conformance.conftest import Container
-from conformance.runtime import Runtime
+from conformance.runtime import Container, Runtime
 
 COLUMNS = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]
 
