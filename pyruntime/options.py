@@ -596,6 +596,20 @@ VERBS: dict[str, VerbEntry] = {
             ),
         ),
     ),
+    "mounts": (
+        "add mounts to a running container, or remove them",
+        "<add|remove> <container-id> <file>",
+        "The file, or standard input for -, is JSON with an array of the form of `mounts` in "
+        "config.json, or an object that has one. `mounts add` opens the sources on the host and "
+        "mounts all of them in order, or none; a relative source counts from the bundle. "
+        "`mounts remove` reads only the destinations, and unmounts the last one first. The "
+        "container's config.json is not changed.",
+        3,
+        3,
+        False,
+        False,
+        (),
+    ),
     "list": (
         "list the containers under the root directory",
         "",

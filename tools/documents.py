@@ -59,7 +59,7 @@ def brief(text: str) -> str:
 
 def takes_container(verb: Verb) -> bool:
     """Whether the first argument is the id of a container that exists."""
-    return "<container-id>" in verb.synopsis and verb.name not in NO_CONTAINER_YET
+    return verb.synopsis.startswith("<container-id>") and verb.name not in NO_CONTAINER_YET
 
 
 # Man pages
