@@ -682,6 +682,18 @@ VERBS: dict[str, VerbEntry] = {
         False,
         (),
     ),
+    "doctor": (
+        "show what this host can and cannot do for containers",
+        "",
+        "Tries every ability of the kernel that containers can use, and looks at cgroups, "
+        "security modules, user namespaces and tools; says of each gap what it costs. Nothing "
+        "is left behind. The exit status is 0 if containers can run here, otherwise 1.",
+        0,
+        0,
+        False,
+        False,
+        ((("json",), FLAG, False, "", "write JSON", False),),
+    ),
     "plan": (
         "show the operations that create would perform",
         "[<container-id>]",
