@@ -709,6 +709,27 @@ VERBS: dict[str, VerbEntry] = {
             (("json",), FLAG, False, "", "write JSON", False),
         ),
     ),
+    "trace": (
+        "draw a recorded trace",
+        "<file>",
+        "The file, or standard input for -, is what the option --trace of create or run has "
+        "written. Shows the operations that took longest, then every step of the host and the "
+        "init as a bar on one axis of time.",
+        1,
+        1,
+        False,
+        False,
+        (
+            (
+                ("svg",),
+                STRING,
+                "",
+                "FILE",
+                "draw the timeline as an image too, in the form of SVG",
+                False,
+            ),
+        ),
+    ),
     "validate": (
         "check the configuration of a bundle",
         "[<bundle>]",
