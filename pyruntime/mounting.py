@@ -7,6 +7,7 @@ import posix
 from pyruntime import config as configs
 from pyruntime import facts as host
 from pyruntime import failures, idmapped, processes, semantics, state
+from pyruntime.descriptors import close_on_exec
 from pyruntime.errors import ConfigError, OperationError, PyruntimeError, StateError
 from pyruntime.init_process import InitProcess
 from pyruntime.plan import live_mounts
@@ -83,6 +84,7 @@ class Mounting:
         """Run a plan to its end."""
         init = InitProcess(plan)
         try:
+            close_on_exec(3)
             init.spawn(list(settings.descriptors.values()))
             while init.receive():
                 pass
@@ -93,9 +95,9 @@ class Mounting:
         return init
 
     def _expect_success(self, init: InitProcess) -> None:
+        status = init.reap()
         if init.has_failed():
             raise init.failure()
-        status = init.reap()
         if status:
             raise OperationError(f"the init ended early: {failures.wait_status(status)}")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 from pyruntime import facts as host
-from pyruntime.cgroups import layout
+from pyruntime.cgroups import devices, layout
 from pyruntime.cgroups.directory import remove
 from pyruntime.cgroups.layout import Layout
 from pyruntime.doctor import probe
@@ -92,7 +92,7 @@ def _own(found: Layout) -> str:
 
 
 def _unified(directory: str) -> list[Finding]:
-    """CLONE_INTO_CGROUP and cgroup.kill."""
+    """CLONE_INTO_CGROUP, programs that decide over devices, and cgroup.kill."""
     plan = Plan()
     flags = c.O_PATH | c.O_DIRECTORY
     plan.add(op.openat2(plan.slot("group"), AT_FDCWD, directory, flags, 0, 0))
@@ -104,7 +104,21 @@ def _unified(directory: str) -> list[Finding]:
     )
     has_kill = os.path.exists(f"{directory}/cgroup.kill")
     cost = "kill --all and delete --force signal one process after the other"
-    return [born, Finding("cgroup.kill", YES if has_kill else NO, "", cost)]
+    return [
+        born,
+        _device_program(directory),
+        Finding("cgroup.kill", YES if has_kill else NO, "", cost),
+    ]
+
+
+def _device_program(directory: str) -> Finding:
+    """Attached to the group, it goes with that."""
+    plan = Plan()
+    flags = c.O_RDONLY | c.O_DIRECTORY
+    plan.add(op.openat2(plan.slot("group"), AT_FDCWD, directory, flags, 0, 0))
+    attach = op.bpf_attach_device(0, devices.program(None))
+    cost = "linux.resources.devices is refused where cgroup v2 has no devices controller beside it"
+    return probe.attempt("device programs", plan, [attach], cost)
 
 
 def _favordynmods() -> Finding:
