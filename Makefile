@@ -21,6 +21,8 @@ RUNTIME_TOOLS ?=
 BENCH_ARGS ?=
 # For tests/engines/run.py: make test-engines ENGINES_ARGS='--engine podman'
 ENGINES_ARGS ?=
+# Where `make docs` puts its files.
+DOCS ?= build/docs
 OFFLINE ?=
 export OFFLINE
 
@@ -88,6 +90,10 @@ build: setup-build  ## Compile the init and generate the config checker
 install: setup-build  ## Install below DESTDIR and PREFIX (/usr/local)
 	@$(MAKE) --no-print-directory build
 	@$(MAKE) --no-print-directory install-files
+
+.PHONY: docs
+docs:  ## Make man pages and shell completions in build/docs (DOCS)
+	$(SYSTEM_PYTHON) tools/documents.py '$(DOCS)'
 
 .PHONY: clean
 clean:  ## Remove what was built (.venv stays)
@@ -173,3 +179,4 @@ install-files:
 		-s '$(DESTDIR)' -p / '$(INSTALLED)'
 	printf '%s\n' "$$COMMAND" >'$(DESTDIR)$(PREFIX)/bin/pyruntime'
 	chmod 755 '$(DESTDIR)$(PREFIX)/bin/pyruntime'
+	umask 022; $(SYSTEM_PYTHON) tools/documents.py '$(DESTDIR)$(PREFIX)'

@@ -185,7 +185,7 @@ def _show(text: str) -> None:
 
 
 def _suggest(word: str, candidates: list[str], dashes: str) -> None:
-    near = difflib.get_close_matches(word, candidates)
+    near = difflib.get_close_matches(word, candidates, cutoff=0.7)
     if near:
         _show(f"Did you mean {' or '.join(dashes + name for name in near)}?\n")
 

@@ -33,6 +33,7 @@ HINTS = {
     ("mount_setattr", e.EOPNOTSUPP): "the file system cannot be idmapped",
     ("mount_setattr", e.EPERM): "a flag that the source has locked may not be cleared",
     ("mount_setattr", e.EINVAL): "these options exclude each other, or it is idmapped already",
+    ("umount2", e.EINVAL): "nothing is mounted there, or it is locked to what is below it",
     ("openat2", e.ELOOP): "there is a symbolic link where none may be",
     ("openat2", e.EXDEV): "the path leads out of the directory it must stay in",
     ("make_path", e.ENOTDIR): "a component of the path is a file",

@@ -596,6 +596,20 @@ VERBS: dict[str, VerbEntry] = {
             ),
         ),
     ),
+    "mounts": (
+        "add mounts to a running container, or remove them",
+        "<add|remove> <container-id> <file>",
+        "The file, or standard input for -, is JSON with an array of the form of `mounts` in "
+        "config.json, or an object that has one. `mounts add` opens the sources on the host and "
+        "mounts all of them in order, or none; a relative source counts from the bundle. "
+        "`mounts remove` reads only the destinations, and unmounts the last one first. The "
+        "container's config.json is not changed.",
+        3,
+        3,
+        False,
+        False,
+        (),
+    ),
     "list": (
         "list the containers under the root directory",
         "",
@@ -668,6 +682,18 @@ VERBS: dict[str, VerbEntry] = {
         False,
         (),
     ),
+    "doctor": (
+        "show what this host can and cannot do for containers",
+        "",
+        "Tries every ability of the kernel that containers can use, and looks at cgroups, "
+        "security modules, user namespaces and tools; says of each gap what it costs. Nothing "
+        "is left behind. The exit status is 0 if containers can run here, otherwise 1.",
+        0,
+        0,
+        False,
+        False,
+        ((("json",), FLAG, False, "", "write JSON", False),),
+    ),
     "plan": (
         "show the operations that create would perform",
         "[<container-id>]",
@@ -681,6 +707,27 @@ VERBS: dict[str, VerbEntry] = {
             _BUNDLE,
             _CONFIG_F,
             (("json",), FLAG, False, "", "write JSON", False),
+        ),
+    ),
+    "trace": (
+        "draw a recorded trace",
+        "<file>",
+        "The file, or standard input for -, is what the option --trace of create or run has "
+        "written. Shows the operations that took longest, then every step of the host and the "
+        "init as a bar on one axis of time.",
+        1,
+        1,
+        False,
+        False,
+        (
+            (
+                ("svg",),
+                STRING,
+                "",
+                "FILE",
+                "draw the timeline as an image too, in the form of SVG",
+                False,
+            ),
         ),
     ),
     "validate": (

@@ -58,8 +58,19 @@ def brief(text: str) -> str:
 
 
 def takes_container(verb: Verb) -> bool:
-    """Whether the first argument is the id of a container that exists."""
+    """Whether an argument, the first or behind an action, is the id of a container."""
     return "<container-id>" in verb.synopsis and verb.name not in NO_CONTAINER_YET
+
+
+def actions(verb: Verb) -> list[str]:
+    """The words of which the first argument is one, such as add and remove."""
+    first = verb.synopsis.partition(">")[0]
+    return first.removeprefix("<").split("|") if "|" in first and first[0] == "<" else []
+
+
+def takes_file(verb: Verb) -> bool:
+    """Whether an argument is a file."""
+    return "<file>" in verb.synopsis
 
 
 # Man pages
@@ -149,8 +160,13 @@ def bash_verb(verb: Verb) -> list[str]:
     known = shown([*verb.options, HELP])
     lines = [f"    {verb.name})", '        case "$previous" in', *bash_values(known)]
     lines += ["        esac", f'        offered="{" ".join(spellings(known))}"']
+    words = actions(verb)
     if takes_container(verb):
-        lines += ['        ids=$(pyruntime "${root[@]}" list --quiet 2>/dev/null)']
+        words = [*words, '$(pyruntime "${root[@]}" list --quiet 2>/dev/null)']
+    if words:
+        lines += [f'        ids="{" ".join(words)}"']
+    if takes_file(verb):
+        lines += ["        files=yes"]
     return [*lines, "        ;;"]
 
 
@@ -163,7 +179,7 @@ def bash() -> str:
         "# bash completion for pyruntime",
         "_pyruntime() {",
         "    local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD-1]}",
-        "    local verb= offered= ids= i root=()",
+        "    local verb= offered= ids= files= i root=()",
         "    COMPREPLY=()",
         "    for ((i = 1; i < COMP_CWORD; i++)); do",
         '        case "${COMP_WORDS[i]}" in',
@@ -192,6 +208,10 @@ def bash() -> str:
         '        COMPREPLY=($(compgen -W "$offered" -- "$word"))',
         "    else",
         '        COMPREPLY=($(compgen -W "$ids" -- "$word"))',
+        "        if [[ $files ]]; then",
+        "            compopt -o filenames",
+        '            COMPREPLY+=($(compgen -f -- "$word"))',
+        "        fi",
         "    fi",
         "}",
         "complete -F _pyruntime pyruntime",
@@ -252,8 +272,15 @@ def zsh_call(indent: str, arguments: list[str]) -> list[str]:
 def zsh_verb(verb: Verb) -> list[str]:
     """The case of one verb."""
     arguments = zsh_options([*verb.options, HELP])
+    number = 1
+    if actions(verb):
+        arguments.append(f"'{number}:action:({' '.join(actions(verb))})'")
+        number += 1
     if takes_container(verb):
-        arguments.append("'1:container:_pyruntime_containers'")
+        arguments.append(f"'{number}:container:_pyruntime_containers'")
+        number += 1
+    if takes_file(verb):
+        arguments.append(f"'{number}:file:_files'")
     return [f"    {verb.name})", *zsh_call("        ", arguments), "        ;;"]
 
 
@@ -332,6 +359,10 @@ def fish_verb(verb: Verb) -> list[str]:
     ]
     if takes_container(verb):
         lines += [f"complete -c pyruntime -n {condition} -a '(__pyruntime_containers)'"]
+    if actions(verb):
+        lines += [f"complete -c pyruntime -n {condition} -a {fish_quoted(' '.join(actions(verb)))}"]
+    if takes_file(verb):
+        lines += [f"complete -c pyruntime -n {condition} -F"]
     return lines
 
 

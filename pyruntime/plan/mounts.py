@@ -39,15 +39,18 @@ def destination(mount: dict[str, Any]) -> str:
     return "/".join(parts)
 
 
-def open_sources(plan: Plan, settings: Settings) -> None:
+def open_sources(plan: Plan, settings: Settings, all_of_them: bool = False) -> None:
     """Clone the sources of bind mounts that cannot be had later as they are now (R92).
 
     Most wait for their turn: the kernel lists mounts in the order in which they are
-    made, and a source may lie on an earlier mount (R90).
+    made, and a source may lie on an earlier mount (R90). For a container that runs
+    already `all_of_them` are opened: nothing of the host can be reached from inside.
     """
     for index, mount in enumerate(settings.config.get("mounts") or ()):
         options = mount_options.parse(mount.get("options") or [])
-        if options.bind and not options.remount and not _is_late(settings, mount):
+        if options.remount or not options.bind:
+            continue
+        if all_of_them or not _is_late(settings, mount):
             plan.at = f".mounts[{index}]"
             _open_source(plan, settings, mount, options, f"mount {index}")
 

@@ -69,3 +69,17 @@ def test_installed_command_runs_a_container(tmp_path: Path, busybox_bundle: Path
     root = tmp_path / "root"
     output = run([command, "--root", root, "run", "--bundle", busybox_bundle, identifier])
     assert "hostname: pyruntime-demo" in output
+
+
+@pytest.mark.usefixtures("built")
+def test_pages_and_completions_are_installed(tmp_path: Path) -> None:
+    install(Path("/usr"), str(tmp_path))
+    share = tmp_path / "usr/share"
+    for path in (
+        "man/man8/pyruntime.8",
+        "man/man8/pyruntime-create.8",
+        "bash-completion/completions/pyruntime",
+        "zsh/site-functions/_pyruntime",
+        "fish/vendor_completions.d/pyruntime.fish",
+    ):
+        assert (share / path).stat().st_mode & 0o777 == 0o644

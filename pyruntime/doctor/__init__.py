@@ -1,0 +1,1 @@
+"""What this host can and cannot do for containers, found out by trying."""

@@ -1,0 +1,1 @@
+"""Drawing what --trace has recorded."""
