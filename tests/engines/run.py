@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -34,8 +35,19 @@ GAVE_UP = "gave up after "  # what `eventually` of steps.sh prints
 LIMIT = 400  # seconds for one engine with one runtime
 SEARCH = "/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin"
 NAMESPACES = ("--cgroup", "--mount", "--net", "--pid", "--ipc", "--uts", "--fork")
-UNSHARE = ("unshare", *NAMESPACES, "--mount-proc", "--kill-child", "--propagation", "private")
-EVERYWHERE = ("unshare", "ip", "timeout", "mount", "script", "pgrep", "awk")
+# All ends with unshare, and unshare with this process, however that ends.
+UNSHARE = (
+    "setpriv",
+    "--pdeathsig",
+    "KILL",
+    "unshare",
+    *NAMESPACES,
+    "--mount-proc",
+    "--kill-child",
+    "--propagation",
+    "private",
+)
+EVERYWHERE = ("setpriv", "unshare", "ip", "timeout", "mount", "script", "pgrep", "awk")
 # Commands that an engine's script cannot do without.
 COMMANDS = {
     "podman": ("podman", "conmon", "iptables"),
@@ -267,6 +279,7 @@ def _compare(engine: str, runtime: Path, oracle: Path, only: str, place: Path) -
 def main() -> int:
     """Run the engines; the exit status."""
     arguments = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that cgroups are removed
     found = shutil.which(ORACLE, path=SEARCH)
     if found is None:
         print(f"SKIPPED: {ORACLE} is not installed, and there is nothing to compare with")
