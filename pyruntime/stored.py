@@ -96,9 +96,7 @@ def _state(container: state.Container, cgroup: Cgroup | NoCgroup) -> Plan:
     return [_alive(container, len(living)), *living, *texts[state.STOPPED]]
 
 
-def _start(
-    container: state.Container, cgroup: Cgroup | NoCgroup, config: dict[str, Any]
-) -> Plan:
+def _start(container: state.Container, cgroup: Cgroup | NoCgroup, config: dict[str, Any]) -> Plan:
     hooks = config.get("hooks") or {}
     plain = config.get("process") and not hooks.get("startContainer") and not hooks.get("poststart")
     if not plain or _notifies(config):
@@ -224,9 +222,7 @@ def encode(plans: list[Plan], identities: list[bytes]) -> bytes:
     return head + b"".join(identities) + verbs + operations + texts
 
 
-def _values(
-    arguments: tuple[int | str | bytes, ...], texts: bytearray, texts_at: int
-) -> list[int]:
+def _values(arguments: tuple[int | str | bytes, ...], texts: bytearray, texts_at: int) -> list[int]:
     values: list[int] = []
     for argument in arguments:
         if isinstance(argument, int):
