@@ -46,6 +46,9 @@ directories_with_python = $(foreach d,$(1),$(if $(call have,$(d)),$(d)))
 CHECKED := $(call directories_with_python,pyruntime conformance tests bench tools spec)
 # Tests that need neither root nor an engine nor a download.
 UNIT_IGNORES := $(addprefix --ignore=tests/,root engines vm packaging)
+# What the launcher may perform is tested by way of it, too.
+LANE_TESTS := $(addprefix conformance/test_,lifecycle.py state.py engine_contract.py hooks.py \
+	pause.py update.py)
 PYTEST := $(PYTHON) -m pytest -p tests.rows_plugin --timeout 300
 
 .PHONY: help
@@ -170,7 +173,10 @@ run-tests:
 		echo "== the tests that failed, once more, one after the other"; \
 		status=0; $(PYTEST) -p no:xdist --last-failed --last-failed-no-failures none \
 			--second-try $(PYTEST_ARGS) $(TESTS) || status=$$?; \
-	fi; exit $$status
+	fi; \
+	$(if $(TESTS),,echo "== by way of the launcher"; \
+		RUNTIME=$(CURDIR)/$(LAUNCHED) $(PYTEST) -n $(JOBS) $(LANE_TESTS) || status=1;) \
+	exit $$status
 
 LIBRARY := $(PREFIX)/lib/pyruntime
 INSTALLED := $(DESTDIR)$(LIBRARY)

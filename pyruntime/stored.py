@@ -138,6 +138,7 @@ def _delete(
             (op.AWAIT_EXIT, HAND_OVER, (PATIENCE,)),
         ]
     return [
+        *([(op.NOTHING_HIDDEN, HAND_OVER, ())] if force else []),
         _alive(container, len(ending)),
         *ending,
         *((op.RMDIR, HAND_OVER, (path,)) for path in _main_first(cgroup)),

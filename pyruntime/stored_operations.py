@@ -1,6 +1,6 @@
 """The operations of a stored plan (generated from spec/launcher.toml; do not edit)."""
 
-INTERFACE = 3209672667
+INTERFACE = 2432028132
 
 KINDS = {
     120: "",
@@ -16,6 +16,7 @@ KINDS = {
     130: "tt",
     131: "t",
     132: "",
+    133: "",
 }
 # Leave with status 0.
 END = 120
@@ -43,3 +44,5 @@ RELEASE = 130
 RMDIR = 131
 # Rename the container's directory, unlink the files in it, remove it.
 REMOVE_DIRECTORY = 132
+# Has no command for this id left a hidden directory behind (state.sweep)?
+NOTHING_HIDDEN = 133

@@ -85,9 +85,13 @@ def words_header(table: dict[str, Any]) -> str:
     for verb in table["options"]:
         lines += option_table(verb, table["options"][verb])
     verbs = [verb for verb in table["options"] if verb != "global"]
+    for verb in verbs:
+        variables = "".join(f'"{name}=", ' for name in table["environment"][verb])
+        lines += [f"static const char *const {verb}_variables[] = {{ {variables}NULL }};"]
     lines += ["enum {", *(f"\t{constant('VERB', verb)}," for verb in verbs), "};"]
     lines += ["static const struct known_verb {", "\tconst char *name;"]
     lines += ["\tint fewest, most, stop_at_first;", "\tconst struct known_option *options;"]
+    lines += ["\tconst char *const *variables;"]
     lines += ["} known_verbs[] = {", *map(verb_row, verbs), "\t{ 0 },", "};"]
     lines += ["static const struct known_signal {", "\tconst char *name;", "\tint number;"]
     lines += ["} known_signals[] = {"]
@@ -122,7 +126,8 @@ def verb_row(name: str) -> str:
     most = 2 if verb.most == options.UNLIMITED else verb.most  # more is left to Python
     place = constant("VERB", name)
     stop = int(verb.stop_at_first_argument)
-    return f'\t[{place}] = {{ "{name}", {verb.fewest}, {most}, {stop}, {name}_options }},'
+    tables = f"{name}_options, {name}_variables"
+    return f'\t[{place}] = {{ "{name}", {verb.fewest}, {most}, {stop}, {tables} }},'
 
 
 def signal_names() -> list[tuple[str, int]]:

@@ -266,10 +266,13 @@ static long remove_cgroup(const char *path)
 	return result == -ENOENT || result == -ENODEV || result == 0 ? 1 : result;
 }
 
+/* What getdents64 gave last. */
+static char entries[32768] __attribute__((aligned(8)));
+
 /* The directory's entries, all at once; their size, or -errno if there is more than files. */
-static long list(int directory, char *entries, size_t room)
+static long list(int directory)
 {
-	long size = SYS3(getdents64, directory, entries, room), at = 0;
+	long size = SYS3(getdents64, directory, entries, sizeof(entries)), at = 0;
 	char more[512];
 
 	if (size < 0 || SYS3(getdents64, directory, more, sizeof(more)) != 0)
@@ -285,7 +288,38 @@ static long list(int directory, char *entries, size_t room)
 	return size;
 }
 
-static long unlink_files(int directory, char *entries, long size)
+static int begins(const char *text, const char *with)
+{
+	while (*with != '\0')
+		if (*text++ != *with++)
+			return 0;
+	return 1;
+}
+
+/* Does the name of no entry of the root begin with ".ID."? */
+static long nothing_hidden(const struct container *container)
+{
+	struct text hidden = { .length = 0 };
+	long fd = SYS4(openat, container->root, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC, 0), size;
+	long found = 0;
+
+	if (fd < 0)
+		return fd;
+	add(&hidden, ".", 1);
+	add(&hidden, container->request->identifier, HIDDEN_LENGTH);
+	add(&hidden, ".", 1);
+	while ((size = SYS3(getdents64, fd, entries, sizeof(entries))) > 0)
+		for (long at = 0; at < size;) {
+			struct entry *entry = (struct entry *)(void *)(entries + at);
+
+			found |= begins(entry->name, hidden.content);
+			at += entry->length;
+		}
+	SYS1(close, fd);
+	return size < 0 ? size : !found;
+}
+
+static long unlink_files(int directory, long size)
 {
 	for (long at = 0; at < size;) {
 		struct entry *entry = (struct entry *)(void *)(entries + at);
@@ -302,10 +336,9 @@ static long unlink_files(int directory, char *entries, long size)
 /* The name goes first, in one step, and comes back if something stays. */
 static long remove_directory(struct container *container)
 {
-	static char entries[8192] __attribute__((aligned(8)));
 	const char *name = container->request->identifier;
 	struct text hidden = { .length = 0 };
-	long size = list(container->directory, entries, sizeof(entries)), result;
+	long size = list(container->directory), result;
 
 	if (size < 0)
 		return size;
@@ -318,7 +351,7 @@ static long remove_directory(struct container *container)
 		      KEEP_EXISTING);
 	if (result < 0)
 		return result;
-	result = unlink_files(container->directory, entries, size);
+	result = unlink_files(container->directory, size);
 	if (result == 0)
 		result = SYS3(unlinkat, container->root, hidden.content, REMOVE_DIRECTORY_FLAG);
 	if (result < 0)
@@ -366,6 +399,8 @@ long perform(struct container *container, const struct operation *operation)
 		return remove_cgroup(plan + a[0]);
 	case OP_remove_directory:
 		return remove_directory(container);
+	case OP_nothing_hidden:
+		return nothing_hidden(container);
 	default:
 		return -EBADMSG;
 	}

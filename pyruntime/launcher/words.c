@@ -66,14 +66,13 @@ static int is_plain_path(const char *path)
 	return 1;
 }
 
-/* The default root, unless the environment names another place, which Python judges. */
-static const char *default_root(char **environment)
+/* Is a variable, given with its '=', there and not empty? */
+static int is_set(char **environment, const char *variable)
 {
 	for (; *environment != NULL; environment++)
-		if (begins(*environment, RUNTIME_DIRECTORY) &&
-		    (*environment)[sizeof(RUNTIME_DIRECTORY) - 1] != '\0')
-			return NULL;
-	return SYSTEM_ROOT;
+		if (begins(*environment, variable) && (*environment)[length_of(variable)] != '\0')
+			return 1;
+	return 0;
 }
 
 static int is_letter(char c)
@@ -143,6 +142,7 @@ static int read_verb(const struct known_verb *verb, char **words, const char *va
 	return *count >= verb->fewest;
 }
 
+/* The options before the verb. Where another root may be the default, Python decides. */
 static int read_global(char ***words, char **environment, struct request *request)
 {
 	const char *values[8] = { 0 };
@@ -157,7 +157,7 @@ static int read_global(char ***words, char **environment, struct request *reques
 	}
 	request->root = values[OPTION_ROOT];
 	if (request->root == NULL)
-		request->root = default_root(environment);
+		request->root = is_set(environment, RUNTIME_DIRECTORY) ? NULL : SYSTEM_ROOT;
 	request->log = values[OPTION_LOG];
 	format = values[OPTION_LOG_FORMAT];
 	return request->root != NULL && is_plain_path(request->root) &&
@@ -178,6 +178,9 @@ int read_words(char **words, char **environment, struct request *request)
 		verb++;
 	if (verb->name == NULL || !read_verb(verb, words + 1, values, found, &count))
 		return 0;
+	for (const char *const *variable = verb->variables; *variable != NULL; variable++)
+		if (is_set(environment, *variable))
+			return 0;
 	request->identifier = found[0];
 	request->verb = (int)(verb - known_verbs);
 	request->locks = request->verb == VERB_START || request->verb == VERB_DELETE;

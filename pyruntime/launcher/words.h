@@ -29,6 +29,10 @@ static const struct known_option delete_options[] = {
 	{ "f", OPTION_FORCE, 0 },
 	{ 0 },
 };
+static const char *const state_variables[] = { NULL };
+static const char *const start_variables[] = { "NOTIFY_SOCKET=", NULL };
+static const char *const kill_variables[] = { NULL };
+static const char *const delete_variables[] = { NULL };
 enum {
 	VERB_STATE,
 	VERB_START,
@@ -39,11 +43,12 @@ static const struct known_verb {
 	const char *name;
 	int fewest, most, stop_at_first;
 	const struct known_option *options;
+	const char *const *variables;
 } known_verbs[] = {
-	[VERB_STATE] = { "state", 1, 1, 0, state_options },
-	[VERB_START] = { "start", 1, 1, 0, start_options },
-	[VERB_KILL] = { "kill", 1, 2, 1, kill_options },
-	[VERB_DELETE] = { "delete", 1, 1, 0, delete_options },
+	[VERB_STATE] = { "state", 1, 1, 0, state_options, state_variables },
+	[VERB_START] = { "start", 1, 1, 0, start_options, start_variables },
+	[VERB_KILL] = { "kill", 1, 2, 1, kill_options, kill_variables },
+	[VERB_DELETE] = { "delete", 1, 1, 0, delete_options, delete_variables },
 	{ 0 },
 };
 static const struct known_signal {

@@ -179,6 +179,15 @@ def test_numbers_beyond_the_file_are_refused(container: Container) -> None:
         assert result.returncode == LEFT_TO_PYTHON
 
 
+@pytest.mark.rows("R297")
+def test_start_waits_for_readiness_in_python(container: Container) -> None:
+    container.create()
+    for socket, status in (("/run/nowhere", LEFT_TO_PYTHON), ("", 0)):
+        env = {"NOTIFY_SOCKET": socket}
+        result = run(LAUNCHER_LANE, container.runtime, "start", container.id, env=env)
+        assert result.returncode == status
+
+
 @pytest.mark.parametrize(
     "setting", [{}, {"XDG_RUNTIME_DIR": ""}, {"XDG_RUNTIME_DIR": "/run/user/1"}]
 )

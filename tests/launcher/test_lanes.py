@@ -76,6 +76,12 @@ def by_lane(
         clear(container)
 
 
+def with_something_hidden(container: Container) -> None:
+    """A command for this id was killed beside a rename."""
+    stopped(container)
+    (container.runtime.root / f".{container.id}.{2**22}.gone").mkdir()
+
+
 def name_of(value: Arrange | str) -> str:
     """A short name for a case."""
     return value[:40] if isinstance(value, str) else getattr(value, "__name__", "")
@@ -106,6 +112,7 @@ PERFORMED: list[tuple[Arrange, str]] = [
     (stopped, "delete ID"),
     (never_started, "delete ID"),
     (stopped, "delete --force ID"),
+    (with_something_hidden, "delete ID"),
     (running, "delete --force ID"),
     (running, "delete ID -f"),
     (created, "delete -force ID"),
@@ -302,6 +309,7 @@ LEFT: list[tuple[Arrange, str]] = [
     (rewritten_state, "state ID"),
     (rewritten_state, "kill ID KILL"),
     (occupied, "delete ID"),
+    (with_something_hidden, "delete --force ID"),
 ]
 
 
