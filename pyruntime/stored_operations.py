@@ -1,6 +1,6 @@
 """The operations of a stored plan (generated from spec/launcher.toml; do not edit)."""
 
-INTERFACE = 2432028132
+INTERFACE = 3224858252
 
 KINDS = {
     120: "",

@@ -3,6 +3,7 @@ enum {
 	OPTION_ROOT,
 	OPTION_LOG,
 	OPTION_LOG_FORMAT,
+	OPTION_SYSTEMD_CGROUP,
 	OPTION_FORCE,
 };
 struct known_option {
@@ -13,6 +14,7 @@ static const struct known_option global_options[] = {
 	{ "root", OPTION_ROOT, 1 },
 	{ "log", OPTION_LOG, 1 },
 	{ "log-format", OPTION_LOG_FORMAT, 1 },
+	{ "systemd-cgroup", OPTION_SYSTEMD_CGROUP, 0 },
 	{ 0 },
 };
 static const struct known_option state_options[] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from conformance.conftest import MakeContainer
 from conformance.runtime import Container, Runtime, nothing_left
+from tests.init.test_binary import check_program, compiler, compiler_flags
 from tests.launcher.lanes import (
     BOTH_LANES,
     LAUNCHED,
@@ -28,8 +30,30 @@ LIMIT = 60 * 1024
 
 
 def test_it_is_static_and_small() -> None:
+    check_program(LAUNCHER, os.uname().machine)
     assert LAUNCHER.stat().st_size <= LIMIT
-    assert b"ld-linux" not in LAUNCHER.read_bytes()
+
+
+@pytest.mark.slow
+def test_it_compiles_for_aarch64(pytestconfig: pytest.Config, tmp_path: Path) -> None:
+    command = compiler(pytestconfig.cache.mkdir("compilers"))
+    target = tmp_path / "pyruntime-launcher"
+    sources = sorted(map(str, LAUNCHER.parent.glob("*.c")))
+    done = subprocess.run(
+        [*command, *compiler_flags(), "-s", "-o", str(target), *sources],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "ZIG_GLOBAL_CACHE_DIR": str(tmp_path / "cache")},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "warning" not in done.stderr
+    check_program(target, "aarch64")
+
+
+def test_generated_tables_are_those_of_the_specification() -> None:
+    command = [sys.executable, "spec/generate_launcher.py", "--check"]
+    done = subprocess.run(command, cwd=TREE, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_it_is_newer_than_its_sources() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -92,8 +93,16 @@ def test_installed_launcher_needs_no_python(tmp_path: Path, busybox_bundle: Path
     install(tmp_path / "usr")
     launcher = tmp_path / "usr/lib/pyruntime/pyruntime/launcher/pyruntime-launcher"
     identifier = f"install-{os.getpid()}-launcher"
-    words = ["--root", tmp_path / "root"]
-    run([tmp_path / "usr/bin/pyruntime", *words, "create", "--bundle", busybox_bundle, identifier])
-    alone = [launcher, "/nonexistent/python3 -IS", "/nonexistent/script", *words]
+    words: list[str | Path] = ["--root", tmp_path / "root"]
+    command: list[str | Path] = [
+        tmp_path / "usr/bin/pyruntime",
+        *words,
+        "create",
+        "--bundle",
+        busybox_bundle,
+    ]
+    with open(tmp_path / "output", "wb") as output:  # a pipe would stay open in the container
+        subprocess.run([*command, identifier], stdout=output, stderr=output, check=True)
+    alone: list[str | Path] = [launcher, "/nonexistent/python3 -IS", "/nonexistent/script", *words]
     assert json.loads(run([*alone, "state", identifier]))["status"] == "created"
     run([*alone, "delete", "--force", identifier])
