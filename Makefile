@@ -32,6 +32,12 @@ INIT_CFLAGS := -std=gnu11 -Os -static -nostdlib -ffreestanding -fno-stack-protec
 INIT := pyruntime/init/pyruntime-init
 INIT_SOURCES := $(wildcard pyruntime/init/*.c)
 INIT_HEADERS := $(wildcard pyruntime/init/*.h) pyruntime/init/operations.h
+LAUNCHER := pyruntime/launcher/pyruntime-launcher
+LAUNCHER_SOURCES := $(wildcard pyruntime/launcher/*.c)
+LAUNCHER_TABLES := pyruntime/stored_operations.py pyruntime/launcher/operations.h \
+	pyruntime/launcher/words.h
+# The command of the checkout as `make install` would make it: by way of the launcher.
+LAUNCHED := build/bin/pyruntime
 CHECKER := pyruntime/generated/config_checker.py
 OPERATIONS := pyruntime/plan/operations.py
 
@@ -40,6 +46,9 @@ directories_with_python = $(foreach d,$(1),$(if $(call have,$(d)),$(d)))
 CHECKED := $(call directories_with_python,pyruntime conformance tests bench tools spec)
 # Tests that need neither root nor an engine nor a download.
 UNIT_IGNORES := $(addprefix --ignore=tests/,root engines vm packaging)
+# What the launcher may perform is tested by way of it, too.
+LANE_TESTS := $(addprefix conformance/test_,lifecycle.py state.py engine_contract.py hooks.py \
+	pause.py update.py)
 PYTEST := $(PYTHON) -m pytest -p tests.rows_plugin --timeout 300
 
 .PHONY: help
@@ -83,7 +92,7 @@ test-engines: setup-test  ## Run Podman, Docker, containerd and buildah on pyrun
 	$(PYTHON) -m tests.engines.run $(ENGINES_ARGS)
 
 .PHONY: build
-build: setup-build  ## Compile the init and generate the config checker
+build: setup-build  ## Compile the init and the launcher, generate the config checker
 	@$(MAKE) --no-print-directory built
 
 .PHONY: install
@@ -97,7 +106,7 @@ docs:  ## Make man pages and shell completions in build/docs (DOCS)
 
 .PHONY: clean
 clean:  ## Remove what was built (.venv stays)
-	rm -rf build dist $(INIT) pyruntime/generated .mypy_cache .ruff_cache .pytest_cache
+	rm -rf build dist $(INIT) $(LAUNCHER) pyruntime/generated .mypy_cache .ruff_cache .pytest_cache
 	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
 
 # ---- below: the parts of the targets above
@@ -113,6 +122,7 @@ check-types:
 	.venv/bin/mypy $(CHECKED)
 check-generated:
 	$(SYSTEM_PYTHON) spec/generate_operations.py --check
+	$(SYSTEM_PYTHON) spec/generate_launcher.py --check
 check-unit:
 	$(PYTEST) -q -n $(JOBS) $(UNIT_IGNORES) tests $(PYTEST_ARGS)
 
@@ -121,13 +131,30 @@ print-init-cflags:
 	@echo '$(INIT_CFLAGS)'
 
 .PHONY: built
-built: $(INIT) $(CHECKER)
+built: $(INIT) $(LAUNCHER) $(LAUNCHED) $(CHECKER)
 	@:
 
 # Written aside and renamed, so that a container started meanwhile never sees half a file.
 $(INIT): $(INIT_SOURCES) $(INIT_HEADERS) Makefile
 	$(CC) $(INIT_CFLAGS) -o $@.new $(INIT_SOURCES)
 	mv $@.new $@
+
+$(LAUNCHER): $(LAUNCHER_SOURCES) $(LAUNCHER_TABLES) $(wildcard pyruntime/launcher/*.h) \
+		pyruntime/init/system.h Makefile
+	$(CC) $(INIT_CFLAGS) -o $@.new $(LAUNCHER_SOURCES)
+	mv $@.new $@
+
+$(LAUNCHED): bin/pyruntime Makefile
+	mkdir -p $(@D)
+	{ echo '#!$(CURDIR)/$(LAUNCHER) $(SYSTEM_PYTHON) -IS'; \
+		sed -e 1d -e 's|__file__|"$(CURDIR)/bin/pyruntime"|' $<; } >$@.new
+	chmod 755 $@.new
+	mv $@.new $@
+
+$(LAUNCHER_TABLES) &: spec/launcher.toml spec/generate_launcher.py pyruntime/__init__.py \
+		pyruntime/options.py pyruntime/signals.py
+	$(SYSTEM_PYTHON) spec/generate_launcher.py
+	touch $(LAUNCHER_TABLES)
 
 $(OPERATIONS) pyruntime/init/operations.h &: spec/plan.toml spec/generate_operations.py
 	$(SYSTEM_PYTHON) spec/generate_operations.py
@@ -146,14 +173,18 @@ run-tests:
 		echo "== the tests that failed, once more, one after the other"; \
 		status=0; $(PYTEST) -p no:xdist --last-failed --last-failed-no-failures none \
 			--second-try $(PYTEST_ARGS) $(TESTS) || status=$$?; \
-	fi; exit $$status
+	fi; \
+	$(if $(TESTS),,echo "== by way of the launcher"; \
+		RUNTIME=$(CURDIR)/$(LAUNCHED) $(PYTEST) -n $(JOBS) $(LANE_TESTS) || status=1;) \
+	exit $$status
 
 LIBRARY := $(PREFIX)/lib/pyruntime
 INSTALLED := $(DESTDIR)$(LIBRARY)
 
-# The first line keeps site out (4 ms), and everything that it would put on the path.
+# The first line starts the launcher, which performs the small verbs or starts Python; -S keeps
+# site out (4 ms), and everything that it would put on the path.
 define COMMAND
-#!$(SYSTEM_PYTHON) -IS
+#!$(LIBRARY)/pyruntime/launcher/pyruntime-launcher $(SYSTEM_PYTHON) -IS
 import sys
 
 sys.path.insert(0, "$(LIBRARY)")
@@ -173,6 +204,7 @@ install-files:
 	install -d '$(INSTALLED)/pyruntime/spec' '$(INSTALLED)/pyruntime/init' '$(DESTDIR)$(PREFIX)/bin'
 	find pyruntime -name '*.py' -exec cp --parents -t '$(INSTALLED)' {} +
 	install -m 755 $(INIT) '$(INSTALLED)/pyruntime/init/'
+	install -m 755 -D -t '$(INSTALLED)/pyruntime/launcher' $(LAUNCHER)
 	install -m 644 spec/*.schema.json '$(INSTALLED)/pyruntime/spec/'
 	$(PYTHON) tools/vendor.py '$(INSTALLED)/vendor'
 	$(SYSTEM_PYTHON) -m compileall -q --invalidation-mode unchecked-hash \

@@ -23,6 +23,7 @@ UNIFIED = "/sys/fs/cgroup/unified"
 IN_NAMESPACE = "PYRUNTIME_BENCH_NAMESPACE"
 OURS = "ours"
 PEERS = ("runc", "crun")
+PYTHON_LANE = "python"  # ours without the launcher, when named as a peer
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
 
@@ -74,7 +75,7 @@ def remove(directory: str) -> None:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that every benchmark has."""
-    default = os.path.join(REPOSITORY, "bin", "pyruntime")
+    default = os.path.join(REPOSITORY, "build", "bin", "pyruntime")
     parser.add_argument("--runtime", default=default, metavar="PATH", help="what we call ours")
     parser.add_argument("--peers", default=",".join(PEERS), help="compare with (default: all)")
 
@@ -86,7 +87,8 @@ def find(arguments: argparse.Namespace, work: str) -> list[Runtime]:
         raise SystemExit(f"{arguments.runtime}: no such program")
     runtimes = [Runtime(OURS, os.path.abspath(ours), work)]
     for name in filter(None, arguments.peers.split(",")):
-        path = shutil.which(name)
+        lane = os.path.join(REPOSITORY, "bin", "pyruntime")
+        path = lane if name == PYTHON_LANE else shutil.which(name)
         if path is None:
             print(f"# {name} is not installed: left out")
         else:

@@ -7,7 +7,7 @@ import time
 
 from pyruntime import config as configs
 from pyruntime import facts as host
-from pyruntime import failures, home, hooks, id_maps, processes, state
+from pyruntime import failures, home, hooks, id_maps, processes, state, stored
 from pyruntime.descriptors import (
     check_preserved,
     close_on_exec,
@@ -408,6 +408,7 @@ class Creation:
         container.values["status"] = state.CREATED
         container.values["tail"] = self._tail(init)
         container.save()
+        stored.write(container, self.settings.config)
         pid_file = self.request.options.get("pid_file")
         if pid_file:
             self._write_pid_file(pid_file, init.pid)

@@ -12,7 +12,7 @@ from pyruntime.errors import HookError, OperationError, PyruntimeError, StateErr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, NoReturn
 
 REPORT = struct.Struct("<qqq")
 REFUSALS = {
@@ -81,8 +81,13 @@ def _release(container: state.Container) -> None:
         posix.close(report)
     posix.unlink(container.path("start"))
     if data:
-        _await_end(container)
-        raise _failure(container, data)
+        tell(container, data)
+
+
+def tell(container: state.Container, report: bytes) -> NoReturn:
+    """Raise the OperationError that the init's report is, once its process has ended."""
+    _await_end(container)
+    raise _failure(container, report)
 
 
 def _let_go(container: state.Container) -> None:

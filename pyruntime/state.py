@@ -2,6 +2,7 @@
 
     ROOT/ID/state.json   written by temp + rename
     ROOT/ID/config.json  the snapshot of R6
+    ROOT/ID/verbs        what the launcher does in place of Python (stored.py)
     ROOT/ID/start        fifo: one byte in it lets the init go on
     ROOT/ID/report       fifo: the init's failures after that; closed by a successful exec
     ROOT/ID/notify       directory, if NOTIFY_SOCKET is set: what notify.py says
@@ -61,8 +62,19 @@ class Container:
         return f"{self.directory}/{name}"
 
     def save(self) -> None:
-        """Write state.json so that a reader sees the old one or the new one, whole."""
+        """Write state.json so that a reader sees the old one or the new one, whole.
+
+        What was stored for the launcher was made from the old one, and goes.
+        """
+        self.forget_verbs()
         write_atomically(self.path("state.json"), documents.dumps(self.values).encode(), 0o600)
+
+    def forget_verbs(self) -> None:
+        """Let Python perform every verb from now on."""
+        try:
+            posix.unlink(self.path("verbs"))
+        except FileNotFoundError:
+            pass
 
     def config(self) -> dict[str, Any]:
         """The config as it was at create."""

@@ -148,7 +148,7 @@ class Cgroup:
 
     def processes(self) -> list[int]:
         """The pids in the cgroup and in all below it; none if it is gone."""
-        directory = self._main()
+        directory = self.main()
         if directory is None:
             return []
         try:
@@ -247,7 +247,7 @@ class Cgroup:
         """Every directory once, though co-mounted controllers share it."""
         return list({one.path: one for one in self.directories.values()}.values())
 
-    def _main(self) -> Directory | None:
+    def main(self) -> Directory | None:
         """The directory whose list of processes counts: v1's freezer, for it stops them."""
         for name in ("freezer", "", "devices"):
             if name in self.directories:

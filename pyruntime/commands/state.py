@@ -20,9 +20,12 @@ def execute(request: Request) -> int:
     return 0
 
 
-def summary(container: state.Container) -> dict[str, Any]:
-    """The state that state and list print; pid is 0 once the container has stopped."""
-    status = container.status()
+def summary(container: state.Container, status: str | None = None) -> dict[str, Any]:
+    """The state that state and list print; pid is 0 once the container has stopped.
+
+    `status` is found out if it is not given.
+    """
+    status = status or container.status()
     values = container.values
     result = {
         "ociVersion": values["ociVersion"],

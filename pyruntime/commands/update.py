@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import posix
 
-from pyruntime import documents, resource_flags, state
+from pyruntime import documents, resource_flags, state, stored
 from pyruntime.errors import PyruntimeError, StateError
 from pyruntime.locking import load_locked
 
@@ -70,7 +70,9 @@ def update(container: state.Container, resources: Section, from_file: bool = Fal
         resources = as_of(resources, config["ociVersion"])
     linux["resources"] = container.cgroup().update(linux.get("resources"), resources)
     text = documents.dumps(config).encode()
+    container.forget_verbs()
     state.write_atomically(container.path("config.json"), text, 0o600)
+    stored.write(container, config)
 
 
 def read(path: str) -> bytes:

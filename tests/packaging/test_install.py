@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,8 @@ def commands_work(command: Path) -> None:
 def test_destdir_is_not_in_the_installed_files(tmp_path: Path) -> None:
     install(Path("/opt/there"), str(tmp_path))
     command = (tmp_path / "opt/there/bin/pyruntime").read_text()
-    assert command.startswith("#!/usr/bin/python3 -IS\n")
+    launcher = "/opt/there/lib/pyruntime/pyruntime/launcher/pyruntime-launcher"
+    assert command.startswith(f"#!{launcher} /usr/bin/python3 -IS\n")
     assert '"/opt/there/lib/pyruntime"' in command
     compiled = list((tmp_path / "opt/there/lib/pyruntime").rglob("__main__.*.pyc"))
     assert compiled
@@ -39,6 +41,7 @@ def test_everything_the_command_needs_is_installed(tmp_path: Path) -> None:
     install(tmp_path / "usr")
     package = tmp_path / "usr/lib/pyruntime/pyruntime"
     assert os.access(package / "init/pyruntime-init", os.X_OK)
+    assert os.access(package / "launcher/pyruntime-launcher", os.X_OK)
     assert (package / "generated/config_checker.py").is_file()
     assert {path.name for path in (package / "spec").iterdir()} >= {"config.schema.json"}
 
@@ -83,3 +86,23 @@ def test_pages_and_completions_are_installed(tmp_path: Path) -> None:
         "fish/vendor_completions.d/pyruntime.fish",
     ):
         assert (share / path).stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.usefixtures("built")
+def test_installed_launcher_needs_no_python(tmp_path: Path, busybox_bundle: Path) -> None:
+    install(tmp_path / "usr")
+    launcher = tmp_path / "usr/lib/pyruntime/pyruntime/launcher/pyruntime-launcher"
+    identifier = f"install-{os.getpid()}-launcher"
+    words: list[str | Path] = ["--root", tmp_path / "root"]
+    command: list[str | Path] = [
+        tmp_path / "usr/bin/pyruntime",
+        *words,
+        "create",
+        "--bundle",
+        busybox_bundle,
+    ]
+    with open(tmp_path / "output", "wb") as output:  # a pipe would stay open in the container
+        subprocess.run([*command, identifier], stdout=output, stderr=output, check=True)
+    alone: list[str | Path] = [launcher, "/nonexistent/python3 -IS", "/nonexistent/script", *words]
+    assert json.loads(run([*alone, "state", identifier]))["status"] == "created"
+    run([*alone, "delete", "--force", identifier])
