@@ -40,12 +40,12 @@ _CREATE = (
 VERBS = {
     "create": _CREATE,
     "run": (*_CREATE, "foreground"),
-    "exec": (*_STATUS, "foreground"),
-    "start": _STATUS,
-    "state": _STATUS,
+    "exec": ("cgroups.freezer", "foreground"),
+    "start": ("cgroups.freezer",),
+    "state": ("cgroups.freezer",),
     "kill": _STATUS,
     "delete": _STATUS,
-    "list": _STATUS,
+    "list": ("cgroups.freezer",),
 }
 
 LOADER = '''

@@ -39,6 +39,15 @@ def destination(mount: dict[str, Any]) -> str:
     return "/".join(parts)
 
 
+def _options(settings: Settings, index: int, mount: dict[str, Any]) -> MountOptions:
+    """The options of a mount, which three steps ask for, sorted out once."""
+    found = settings.mount_options.get(index)
+    if found is None:
+        found = mount_options.parse(mount.get("options") or [])
+        settings.mount_options[index] = found
+    return found
+
+
 def open_sources(plan: Plan, settings: Settings) -> None:
     """Clone the sources of bind mounts that cannot be had later as they are now (R92).
 
@@ -46,7 +55,7 @@ def open_sources(plan: Plan, settings: Settings) -> None:
     made, and a source may lie on an earlier mount (R90).
     """
     for index, mount in enumerate(settings.config.get("mounts") or ()):
-        options = mount_options.parse(mount.get("options") or [])
+        options = _options(settings, index, mount)
         if options.bind and not options.remount and not _is_late(settings, mount):
             plan.at = f".mounts[{index}]"
             _open_source(plan, settings, mount, options, f"mount {index}")
@@ -56,7 +65,7 @@ def mount_all(plan: Plan, settings: Settings) -> None:
     """Every mount in the order of the config."""
     for index, mount in enumerate(settings.config.get("mounts") or ()):
         plan.at = f".mounts[{index}]"
-        options = mount_options.parse(mount.get("options") or [])
+        options = _options(settings, index, mount)
         if options.remount:
             _remount(plan, mount, options)
         elif options.bind:
@@ -73,7 +82,7 @@ def mount_all(plan: Plan, settings: Settings) -> None:
 def finish(plan: Plan, settings: Settings) -> None:
     """Make read-only what had to stay writable while it was being filled (R105)."""
     for index, mount in enumerate(settings.config.get("mounts") or ()):
-        options = mount_options.parse(mount.get("options") or [])
+        options = _options(settings, index, mount)
         if _is_deferred(mount, options):
             plan.at = f".mounts[{index}]"
             target = plan.slot("target")
