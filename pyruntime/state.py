@@ -119,7 +119,7 @@ class Container:
             return self._creating_status()
         if not self.alive():
             return STOPPED
-        if exists(self.path("start")) and processes.is_init(self.pid):
+        if posix.access(self.path("start"), posix.F_OK) and processes.is_init(self.pid):
             waiting = True
         else:
             waiting = False

@@ -8,7 +8,7 @@ place where the modules will be found once they are installed.
 
 A bundle is a marshalled pair: the code of `load` and the list of modules that it takes, each
 (name, file, is a package, code), in the order in which they must run. An extension module has
-no code but its file. Docstrings are left out: reading them in costs time.
+no code but its file. Docstrings and annotations are left out: reading them in costs time.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ _CREATE = (
     "cgroups.creation",
     "cgroups.freezer",
     "cgroups.limits",
+    "cgroups.ownership",
 )
 VERBS = {
     "create": _CREATE,
@@ -80,21 +81,62 @@ def load(entries):
 '''
 
 
-def without_docstrings(tree: ast.Module) -> ast.Module:
-    """The same program without docstrings; line numbers stay."""
-    for node in ast.walk(tree):
-        kinds = (ast.Module, ast.ClassDef, ast.FunctionDef)
-        if isinstance(node, kinds) and ast.get_docstring(node, clean=False) is not None:
+class Strip(ast.NodeTransformer):
+    """Takes out what no running program looks at; line numbers stay."""
+
+    def body(self, node: ast.Module | ast.ClassDef | ast.FunctionDef) -> None:
+        """Take the docstring away, then look at the statements."""
+        if ast.get_docstring(node, clean=False) is not None:
             nothing = ast.copy_location(ast.Pass(), node.body[0])
             node.body[:1] = [] if len(node.body) > 1 else [nothing]
-    return tree
+        self.generic_visit(node)
+
+    def visit_Module(self, node: ast.Module) -> ast.AST:
+        """No docstring."""
+        self.body(node)
+        return node
+
+    def visit_ClassDef(self, node: ast.ClassDef) -> ast.AST:
+        """No docstring."""
+        self.body(node)
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        """No docstring, no annotations."""
+        self.body(node)
+        node.returns = None
+        return node
+
+    def visit_arg(self, node: ast.arg) -> ast.AST:
+        """No annotation."""
+        node.annotation = None
+        return node
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
+        """A plain assignment; a bare declaration stays, it says that a name is local."""
+        self.generic_visit(node)
+        if node.value is None:
+            return node
+        return ast.copy_location(ast.Assign(targets=[node.target], value=node.value), node)
+
+    def visit_If(self, node: ast.If) -> ast.AST:
+        """Nothing for type checkers."""
+        self.generic_visit(node)
+        if isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING" and not node.orelse:
+            return ast.copy_location(ast.Pass(), node)
+        return node
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
+        """The feature is given to compile() instead."""
+        return ast.copy_location(ast.Pass(), node) if node.module == "__future__" else node
 
 
 def compiled(path: str, final: str) -> CodeType:
     """The code of a source file that will be installed as `final`."""
     with open(path, "rb") as file:
-        tree = ast.parse(file.read(), path)
-    code: CodeType = compile(without_docstrings(tree), final, "exec", dont_inherit=True)
+        tree = Strip().visit(ast.parse(file.read(), path))
+    flags = annotations.compiler_flag  # of the __future__
+    code: CodeType = compile(tree, final, "exec", flags, dont_inherit=True)
     return code
 
 
@@ -107,6 +149,8 @@ def entries(tree: str, library: str, verb: str) -> list[Entry]:
     result: list[Entry] = []
     for line in lines.splitlines():
         name, path, kind = line.split("\t")
+        if name == "__future__":
+            continue
         final = library + path.removeprefix(tree) if path.startswith(tree + "/") else path
         code = None if kind == "extension" else compiled(path, final)
         result.append((name, final, kind == "package", code))
@@ -115,7 +159,7 @@ def entries(tree: str, library: str, verb: str) -> list[Entry]:
 
 def loader() -> CodeType:
     """The code that defines `load`."""
-    return compile(without_docstrings(ast.parse(LOADER)), "<bundle>", "exec", dont_inherit=True)
+    return compile(Strip().visit(ast.parse(LOADER)), "<bundle>", "exec", dont_inherit=True)
 
 
 def write(tree: str, library: str) -> None:
