@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 # Modules that a verb imports only when it needs them, which in these verbs is nearly always.
 # Import order within a row does not matter.
-_STATUS = ("cgroups.manager", "cgroups.freezer")
 _CREATE = (
     "generated.config_checker",
     "cgroups.layout",
@@ -44,8 +43,8 @@ VERBS = {
     "exec": ("cgroups.freezer", "foreground"),
     "start": ("cgroups.freezer",),
     "state": ("cgroups.freezer",),
-    "kill": _STATUS,
-    "delete": _STATUS,
+    "kill": ("cgroups.manager", "cgroups.freezer"),
+    "delete": ("cgroups.manager",),
     "list": ("cgroups.freezer",),
 }
 
