@@ -183,12 +183,37 @@ INSTALLED := $(DESTDIR)$(LIBRARY)
 
 # The first line starts the launcher, which performs the small verbs or starts Python; -S keeps
 # site out (4 ms), and everything that it would put on the path.
+# A verb that has a bundle (tools/bundle.py) gets all its modules from one file. A short
+# process needs no collector of cycles: one that lives long gets there in the end.
 define COMMAND
 #!$(LIBRARY)/pyruntime/launcher/pyruntime-launcher $(SYSTEM_PYTHON) -IS
+import gc
+import marshal
+import posix
 import sys
 
-sys.path.insert(0, "$(LIBRARY)")
-sys.path.append("$(LIBRARY)/vendor")
+gc.set_threshold(100000)
+LIBRARY = "$(LIBRARY)"
+sys.path.insert(0, LIBRARY)
+sys.path.append(LIBRARY + "/vendor")
+
+
+def bundle():
+    for word in sys.argv[1:]:
+        if word in VERBS:
+            fd = posix.open(f"{LIBRARY}/bundles/{sys.hexversion:x}/{word}", posix.O_CLOEXEC)
+            loader, modules = marshal.loads(posix.read(fd, 1 << 22))
+            posix.close(fd)
+            exec(loader, globals())
+            load(modules)
+            return
+
+
+VERBS = {"create", "start", "state", "kill", "delete", "run", "exec", "list"}
+try:
+    bundle()
+except FileNotFoundError:
+    pass
 
 from pyruntime.__main__ import main
 
@@ -209,6 +234,7 @@ install-files:
 	$(PYTHON) tools/vendor.py '$(INSTALLED)/vendor'
 	$(SYSTEM_PYTHON) -m compileall -q --invalidation-mode unchecked-hash \
 		-s '$(DESTDIR)' -p / '$(INSTALLED)'
+	$(SYSTEM_PYTHON) -IS -X no_debug_ranges tools/bundle.py '$(INSTALLED)' '$(LIBRARY)'
 	printf '%s\n' "$$COMMAND" >'$(DESTDIR)$(PREFIX)/bin/pyruntime'
 	chmod 755 '$(DESTDIR)$(PREFIX)/bin/pyruntime'
 	umask 022; $(SYSTEM_PYTHON) tools/documents.py '$(DESTDIR)$(PREFIX)'

@@ -24,7 +24,7 @@ def start_time(pid: int) -> int:
     finally:
         posix.close(descriptor)
     # The name is in parentheses and may have any character: what follows the last one counts.
-    fields = text[text.rindex(b")") + 2 :].split()
+    fields = text[text.rindex(b")") + 2 :].split(b" ", 20)
     return 0 if fields[0].decode() in GONE else int(fields[19])
 
 

@@ -132,13 +132,19 @@ class Container:
             return self._creating_status()
         if not self.alive():
             return STOPPED
-        if exists(self.path("start")) and processes.is_init(self.pid):
+        if posix.access(self.path("start"), posix.F_OK) and processes.is_init(self.pid):
             waiting = True
         else:
             waiting = False
-        if self.cgroup().frozen():
+        if self._frozen():
             return PAUSED
         return CREATED if waiting else RUNNING
+
+    def _frozen(self) -> bool:
+        """Is the cgroup frozen? Only the one file is looked at."""
+        from pyruntime.cgroups.freezer import is_frozen
+
+        return is_frozen(self.values.get("cgroup_paths") or {})
 
     def _creating_status(self) -> str:
         """creating while a command holds the lock; else that command has died."""
@@ -252,7 +258,10 @@ def read_file(path: str, limit: int = 1 << 26) -> bytes:
     """The content of a file, at most `limit` bytes."""
     descriptor = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
     try:
-        content = posix.read(descriptor, posix.fstat(descriptor).st_size + 1)
+        size = posix.fstat(descriptor).st_size
+        content = posix.read(descriptor, size + 1)
+        if 0 < len(content) <= size:  # a short read of a regular file: its end
+            return content
         while len(content) < limit and (more := posix.read(descriptor, 1 << 16)):
             content += more
         return content

@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pyruntime.cgroups.directory import Directory
 
+THAWED = ("0", "THAWED")
+
 
 class Freezer:
     """The freezer of one cgroup: `unified` says whether the directory is one of v2."""
@@ -28,11 +30,9 @@ class Freezer:
         """Whether the cgroup was told to freeze; False if it is gone. Raises CgroupError."""
         file = "cgroup.freeze" if self.unified else "freezer.state"
         try:
-            return self.directory.read(file).strip() not in ("0", "THAWED")
+            return self.directory.read(file).strip() not in THAWED
         except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ENODEV):
-                return False
-            raise failed("", f"read {self.directory.path}/{file}", error) from error
+            return _not_frozen(f"{self.directory.path}/{file}", error)
 
     def blocks(self) -> bool:
         """Whether a process that joins would stop, be it for an ancestor's sake."""
@@ -103,6 +103,34 @@ class Freezer:
                 return
             act = f'write "{value}" to {self.directory.path}/{file}'
             raise failed("", act, error) from error
+
+
+def is_frozen(paths: dict[str, str]) -> bool:
+    """`Cgroup.frozen` for the paths of a cgroup, by one file alone: list asks it of many."""
+    for controller, file in (("freezer", "freezer.state"), ("", "cgroup.freeze")):
+        if controller in paths:
+            path = f"{paths[controller]}/{file}"
+            try:
+                return _word(path) not in THAWED
+            except OSError as error:
+                return _not_frozen(path, error)
+    return False
+
+
+def _word(path: str) -> str:
+    """The word that a small file holds. Raises OSError."""
+    fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        return posix.read(fd, 64).decode().strip()
+    finally:
+        posix.close(fd)
+
+
+def _not_frozen(path: str, error: OSError) -> bool:
+    """A cgroup that is gone is not frozen; raises CgroupError for any other error."""
+    if error.errno in (errno.ENOENT, errno.ENODEV):
+        return False
+    raise failed("", f"read {path}", error) from error
 
 
 def _reread(fd: int) -> str:

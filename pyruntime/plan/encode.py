@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 
-from pyruntime.plan.operations import INTERFACE, KINDS
+from pyruntime.plan.operations import INTERFACE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ RECORD = struct.Struct("<8H6q")
 NOTHING = -1
 RESULTS_HEADER = struct.Struct("<Qiiq")
 OUTCOME = struct.Struct("<qiiQ")
+_PADDING = (0,) * 6
 
 
 class Area:
@@ -30,6 +31,7 @@ class Area:
         self.start = start
         self.content = bytearray()
         self.known: dict[bytes, int] = {}
+        self.texts: dict[str, int] = {}
 
     def put(self, data: bytes) -> int:
         """Place `data` at a multiple of 8 and return its offset in the plan."""
@@ -46,7 +48,11 @@ class Area:
 
     def text(self, text: str) -> int:
         """A string with its NUL; bytes that are no UTF-8 come back as they were read."""
-        return self.put(text.encode("utf-8", "surrogateescape") + b"\0")
+        offset = self.texts.get(text)
+        if offset is None:
+            offset = self.put(text.encode("utf-8", "surrogateescape") + b"\0")
+            self.texts[text] = offset
+        return offset
 
     def vector(self, texts: list[str]) -> int:
         """A row of offsets ended by 0. Not shared: the init turns it into pointers in place."""
@@ -76,23 +82,24 @@ def results_size(operations: list[Operation]) -> int:
 
 def _record(operation: Operation, area: Area) -> bytes:
     arguments: list[int] = []
-    kinds = KINDS[operation.number].replace("bn", "b")
-    for kind, value in zip(kinds, operation.arguments, strict=True):
-        _place(kind, value, area, arguments)
-    arguments += [0] * (6 - len(arguments))
-    (errno_a, skip_a), (errno_b, skip_b) = (*operation.pardons, (0, 0), (0, 0))[:2]
+    for value in operation.arguments:
+        _place(value, area, arguments)
+    arguments += _PADDING[len(arguments) :]
+    if not operation.pardons:
+        return RECORD.pack(operation.number, 0, 0, 0, 0, 0, 0, 0, *arguments)
+    (errno_a, skip_a), (errno_b, skip_b) = (*operation.pardons, (0, 0))[:2]
     return RECORD.pack(operation.number, errno_a, skip_a, errno_b, skip_b, 0, 0, 0, *arguments)
 
 
-def _place(kind: str, value: Argument, area: Area, arguments: list[int]) -> None:
-    if value is None:
-        arguments.append(NOTHING)
-    elif isinstance(value, bytes):
-        arguments += [area.put(value), len(value)]
-    elif isinstance(value, str):
-        arguments.append(area.text(value))
-    elif isinstance(value, list):
-        arguments.append(area.vector(value))
-    else:
+def _place(value: Argument, area: Area, arguments: list[int]) -> None:
+    if isinstance(value, int):
         # Addresses and masks use all 64 bits; the record's numbers are signed.
         arguments.append(value - (1 << 64) if value >= 1 << 63 else value)
+    elif isinstance(value, str):
+        arguments.append(area.text(value))
+    elif value is None:
+        arguments.append(NOTHING)
+    elif isinstance(value, bytes):
+        arguments += (area.put(value), len(value))
+    else:
+        arguments.append(area.vector(value))

@@ -39,6 +39,15 @@ def destination(mount: dict[str, Any]) -> str:
     return "/".join(parts)
 
 
+def _options(settings: Settings, index: int, mount: dict[str, Any]) -> MountOptions:
+    """The options of a mount, which three steps ask for, sorted out once."""
+    found = settings.mount_options.get(index)
+    if found is None:
+        found = mount_options.parse(mount.get("options") or [])
+        settings.mount_options[index] = found
+    return found
+
+
 def open_sources(plan: Plan, settings: Settings, all_of_them: bool = False) -> None:
     """Clone the sources of bind mounts that cannot be had later as they are now (R92).
 
@@ -47,7 +56,7 @@ def open_sources(plan: Plan, settings: Settings, all_of_them: bool = False) -> N
     already `all_of_them` are opened: nothing of the host can be reached from inside.
     """
     for index, mount in enumerate(settings.config.get("mounts") or ()):
-        options = mount_options.parse(mount.get("options") or [])
+        options = _options(settings, index, mount)
         if options.remount or not options.bind:
             continue
         if all_of_them or not _is_late(settings, mount):
@@ -59,7 +68,7 @@ def mount_all(plan: Plan, settings: Settings) -> None:
     """Every mount in the order of the config."""
     for index, mount in enumerate(settings.config.get("mounts") or ()):
         plan.at = f".mounts[{index}]"
-        options = mount_options.parse(mount.get("options") or [])
+        options = _options(settings, index, mount)
         if options.remount:
             _remount(plan, mount, options)
         elif options.bind:
@@ -76,7 +85,7 @@ def mount_all(plan: Plan, settings: Settings) -> None:
 def finish(plan: Plan, settings: Settings) -> None:
     """Make read-only what had to stay writable while it was being filled (R105)."""
     for index, mount in enumerate(settings.config.get("mounts") or ()):
-        options = mount_options.parse(mount.get("options") or [])
+        options = _options(settings, index, mount)
         if _is_deferred(mount, options):
             plan.at = f".mounts[{index}]"
             target = plan.slot("target")

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyruntime.facts import Facts
+    from pyruntime.plan.mount_options import MountOptions
 
 
 class Settings:
@@ -41,6 +42,9 @@ class Settings:
         self.umask = 0o022
         self.seccomp: Any = None
         self.device_program = b""
+        # What has been worked out of the config, which stays as it is during a compile.
+        self.mount_options: dict[int, MountOptions] = {}
+        self._namespaces: dict[str, str] | None = None
 
     @property
     def linux(self) -> dict[str, Any]:
@@ -54,7 +58,10 @@ class Settings:
 
     def namespaces(self) -> dict[str, str]:
         """Type to path; the empty path means a new namespace (R130, R131)."""
-        return {each["type"]: each.get("path") or "" for each in self.linux.get("namespaces") or ()}
+        if self._namespaces is None:
+            given = self.linux.get("namespaces") or ()
+            self._namespaces = {each["type"]: each.get("path") or "" for each in given}
+        return self._namespaces
 
     def is_new(self, kind: str) -> bool:
         """Does the container get a new namespace of this type?"""

@@ -95,8 +95,8 @@ limited() {
     kill_and_remove limited
 }
 step limits limited
-step limit-oom run --memory-limit 16777216 "$IMAGE" oom sh -c 'tail /dev/zero; echo tail $?; sleep 0'
-step limit-oom-init run --memory-limit 16777216 "$IMAGE" oominit tail /dev/zero
+needs_memory limit-oom run --memory-limit 16777216 "$IMAGE" oom sh -c 'tail /dev/zero; echo tail $?; sleep 0'
+needs_memory limit-oom-init run --memory-limit 16777216 "$IMAGE" oominit tail /dev/zero
 
 # ---- namespaces
 step namespaces-own eval 'here_or_own "$(run "$IMAGE" own sh -c "$namespace_names")"'

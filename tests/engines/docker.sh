@@ -108,7 +108,7 @@ oom() {
     field '{{.State.OOMKilled}} {{.State.ExitCode}}' oom
     docker rm oom
 }
-step limit-oom oom
+needs_memory limit-oom oom
 
 # ---- a container's life
 started() {

@@ -103,7 +103,7 @@ step limit-memory run --memory 64m --memory-reservation 32m "$IMAGE" sh -c "$gro
 step limit-pids run --pids-limit 20 "$IMAGE" sh -c "$group pids/pids.max pids.max; true"
 step limit-cpu run --cpus 0.5 --cpu-shares 512 "$IMAGE" sh -c "$group cpu/cpu.cfs_quota_us cpu/cpu.cfs_period_us cpu/cpu.shares cpu.max cpu.weight; true"
 step limit-cpuset run --cpuset-cpus 0 "$IMAGE" sh -c "$group cpuset/cpuset.cpus cpuset.cpus; grep Cpus_allowed_list /proc/self/status"
-step limit-oom run --memory 16m --memory-swap 16m "$IMAGE" sh -c 'dd if=/dev/zero of=/dev/null bs=100M count=1; tail /dev/zero'
+needs_memory limit-oom run --memory 16m --memory-swap 16m "$IMAGE" sh -c 'dd if=/dev/zero of=/dev/null bs=100M count=1; tail /dev/zero'
 
 # ---- a container's life
 started() {

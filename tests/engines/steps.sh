@@ -79,6 +79,16 @@ here_or_own() {
     done
 }
 
+# needs_memory NAME COMMAND...: a step that must end for want of memory, and would take
+# all of the machine's where there is no memory controller to limit it
+needs_memory() {
+    if [ -d /sys/fs/cgroup/memory ] || grep -qsw memory /sys/fs/cgroup/cgroup.controllers; then
+        step "$@"
+    else
+        skip "$1" 'no memory controller'
+    fi
+}
+
 # unable REASON: tell run.py that the engine cannot be tried here
 unable() {
     printf '%s\n' "$*" >"$RESULTS/unable"
