@@ -22,6 +22,7 @@ from pyruntime.plan import compile as compiler
 from pyruntime.plan import mounts, namespaces
 from pyruntime.plan.operations import KINDS
 from pyruntime.plan.settings import Settings
+from pyruntime.request import absolute
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -493,19 +494,6 @@ def _first_text(operation: Any) -> str:
         if kind == "v" and value:
             return str(value[0])
     return ""
-
-
-def absolute(path: str) -> str:
-    """The path from `/`, without `.`, `..` and empty parts; links are not followed."""
-    if not path.startswith("/"):
-        path = posix.getcwd() + "/" + path
-    parts: list[str] = []
-    for part in path.split("/"):
-        if part == "..":
-            parts[-1:] = []
-        elif part not in ("", "."):
-            parts.append(part)
-    return "/" + "/".join(parts)
 
 
 def inner_pid(pid: int) -> int:

@@ -6,11 +6,11 @@ import sys
 
 from pyruntime import config as configs
 from pyruntime import documents, home
-from pyruntime.creation import absolute
 from pyruntime.facts import Facts
 from pyruntime.plan import compile as compiler
 from pyruntime.plan import render
 from pyruntime.plan.settings import Settings
+from pyruntime.request import absolute
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
