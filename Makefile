@@ -165,18 +165,27 @@ $(CHECKER): spec/generate_checker.py $(wildcard spec/*.schema.json)
 	$(PYTHON) spec/generate_checker.py
 
 # First all side by side. What fails runs once more by itself: a test that fails
-# twice fails the run, one that then passes is printed as unsteady.
-.PHONY: run-tests
+# twice fails the run, one that then passes is printed as unsteady. The whole comes
+# last, for its last lines count the requirement rows.
+define twice
+status=0; $(PYTEST) -n $(JOBS) $(2) $(PYTEST_ARGS) $(1) || status=$$?; \
+if [ $$status -eq 1 ]; then \
+	echo "== the tests that failed, once more, one after the other"; \
+	status=0; $(PYTEST) -p no:xdist --last-failed --last-failed-no-failures none \
+		--second-try $(PYTEST_ARGS) $(1) || status=$$?; \
+fi; exit $$status
+endef
+
+.PHONY: run-tests run-launched-tests run-all-tests
 run-tests:
-	@status=0; $(PYTEST) -n $(JOBS) --durations 5 $(PYTEST_ARGS) $(TESTS) || status=$$?; \
-	if [ $$status -eq 1 ]; then \
-		echo "== the tests that failed, once more, one after the other"; \
-		status=0; $(PYTEST) -p no:xdist --last-failed --last-failed-no-failures none \
-			--second-try $(PYTEST_ARGS) $(TESTS) || status=$$?; \
-	fi; \
-	$(if $(TESTS),,echo "== by way of the launcher"; \
-		RUNTIME=$(CURDIR)/$(LAUNCHED) $(PYTEST) -n $(JOBS) $(LANE_TESTS) || status=1;) \
-	exit $$status
+	@launched=0; \
+	$(if $(TESTS),,$(MAKE) --no-print-directory run-launched-tests || launched=1;) \
+	$(MAKE) --no-print-directory run-all-tests && exit $$launched
+run-launched-tests: export RUNTIME := $(CURDIR)/$(LAUNCHED)
+run-launched-tests:
+	@echo "== by way of the launcher"; $(call twice,$(LANE_TESTS))
+run-all-tests:
+	@$(call twice,$(TESTS),--durations 5)
 
 LIBRARY := $(PREFIX)/lib/pyruntime
 INSTALLED := $(DESTDIR)$(LIBRARY)
