@@ -37,6 +37,7 @@ detached() {
 task_state() { ctr task ls | awk -v id="$1" '$1 == id { print $3 }'; }
 task_pid() { ctr task ls | awk -v id="$1" '$1 == id { print $2 }'; }
 state_is() { [ "$(task_state "$2")" = "$1" ]; }
+is_ready() { ctr task exec --exec-id "ready-$RANDOM" "$1" test -e /run/ready; }
 no_task() { [ -z "$(task_state "$1")" ]; }
 
 # remove ID: a stopped task and its container
@@ -118,7 +119,8 @@ step cgroup eval 'run --cgroup /engines/named "$IMAGE" cgroup sh -c "sed s/.*://
 
 # ---- a task's life
 started() {
-    detached life "$IMAGE" life sh -c 'trap "exit 5" TERM; while :; do sleep 0.1; done'
+    detached life "$IMAGE" life sh -c 'trap "exit 5" TERM; : >/run/ready; while :; do sleep 0.1; done'
+    eventually is_ready life
     task_state life
 }
 step life-start started
@@ -173,7 +175,8 @@ shim_died() {
 }
 step shim-killed shim_died
 daemon_restart() {
-    detached survivor "$IMAGE" survivor sh -c 'trap "exit 8" TERM; while :; do sleep 0.1; done' || return
+    detached survivor "$IMAGE" survivor sh -c 'trap "exit 8" TERM; : >/run/ready; while :; do sleep 0.1; done' || return
+    eventually is_ready survivor
     kill -TERM "$daemon"
     wait "$daemon"
     start_daemon

@@ -105,7 +105,7 @@ step limit-pids run --pids-limit 20 "$IMAGE" sh -c "$group pids/pids.max pids.ma
 oom() {
     docker run --name oom --pull never --network none --memory 16m --memory-swap 16m "$IMAGE" tail /dev/zero
     echo "run $?"
-    field '{{.State.OOMKilled}} {{.State.ExitCode}}' oom
+    field '{{.State.ExitCode}}' oom
     docker rm oom
 }
 needs_memory limit-oom oom
@@ -118,7 +118,7 @@ started() {
 }
 step life-start started
 step life-ps docker ps --format '{{.Names}} {{.Image}}'
-step life-top eval 'docker top life -o pid,user,comm | grep "sh$" | tr -s " " | cut -d" " -f2,3'
+step life-top eval 'docker top life -o pid,user,comm | grep "sh$" | tr -s " " | cut -d" " -f2,3 | sort -u'
 step life-exec docker exec life sh -c 'echo executed; cat /proc/1/comm; exit 4'
 step life-exec-user docker exec --user guest --workdir /tmp --env A=b life sh -c 'id; pwd; echo $A'
 step life-exec-stdin eval 'echo typed | docker exec -i life cat'
@@ -150,7 +150,9 @@ updated() {
 }
 step life-update updated
 step life-copy eval 'echo content >$WORK/file; docker cp $WORK/file life:/tmp/copied && docker exec life cat /tmp/copied; docker diff life | grep copied'
-step life-restart eval 'docker restart life; eventually status_is running life; docker exec life ls /tmp'
+# Only a program that has printed "ready" has set its traps.
+ready_times() { [ "$(docker logs life | grep -c ready)" -ge "$1" ]; }
+step life-restart eval 'docker restart life; eventually ready_times 2; docker exec life ls /tmp'
 step life-stop eval 'docker stop life; field "{{.State.Status}} {{.State.ExitCode}}" life'
 step life-stopped-exec docker exec life true
 step life-again eval 'docker start life; eventually status_is running life; docker kill life; docker wait life'
@@ -250,7 +252,8 @@ step commit eval 'docker run --pull never --name changed --network none "$IMAGE"
 
 # ---- the daemon
 daemon_restart() {
-    background survivor "$IMAGE" sh -c 'trap "exit 8" TERM; while :; do sleep 0.1; done'
+    background survivor "$IMAGE" sh -c 'trap "exit 8" TERM; echo ready; while :; do sleep 0.1; done'
+    eventually prints ready docker logs survivor
     kill -TERM "$daemon"
     wait "$daemon"
     start_daemon

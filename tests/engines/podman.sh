@@ -113,8 +113,8 @@ started() {
 }
 step life-start started
 step life-ps podman ps --format '{{.Names}} {{.Command}}'
-step life-top eval 'podman top life user,comm | grep "sh$"'
-step life-exec podman exec life sh -c 'echo executed; ps -o pid,args | grep -c "trap"; exit 3'
+step life-top eval 'podman top life user,comm | grep "sh$" | sort -u'
+step life-exec podman exec life sh -c 'echo executed; cat /proc/1/comm; exit 3'
 step life-exec-user podman exec --user guest --workdir /tmp --env A=b life sh -c 'id; pwd; echo $A'
 step life-exec-stdin eval 'echo typed | podman exec -i life cat'
 step life-exec-terminal on_terminal 'podman exec -t life sh -c "tty; test -t 1 && echo terminal; exit 4"'
@@ -144,7 +144,9 @@ step life-pause paused
 step life-stop eval 'podman stop -t 30 life; field "{{.State.Status}} {{.State.ExitCode}}" life'
 step life-stopped-exec podman exec life true
 step life-stopped-kill podman kill life
-step life-again eval 'podman start life && eventually status_is running life && podman restart -t 30 life && eventually status_is running life && field "{{.RestartCount}} {{.State.Status}}" life'
+# Only a program that has printed "ready" has set its traps.
+ready_times() { [ "$(podman logs life | grep -c ready)" -ge "$1" ]; }
+step life-again eval 'podman start life && eventually ready_times 2 && podman restart -t 30 life && eventually ready_times 3 && field "{{.RestartCount}} {{.State.Status}}" life'
 step life-kill eval 'podman kill life; podman wait life'
 step life-logs eval 'podman logs life | sort | uniq -c | sed "s/^ *[0-9]*//"'
 step life-rm eval 'podman rm life; podman ps -aq'
@@ -177,8 +179,9 @@ updated() {
 step update updated
 attached() {
     podman run -d -i --name attach --network none "$IMAGE" sh -c 'read line; echo "got $line"' >/dev/null
-    echo word | podman attach attach
+    echo word | podman attach attach >/dev/null
     podman wait attach
+    podman logs attach
     podman rm attach
 }
 step attach attached
@@ -216,6 +219,7 @@ pods() {
     podman run -d --pod pod --name one "$IMAGE" sh -c 'echo served | nc -l -p 80' >/dev/null
     eventually podman exec one sh -c 'netstat -ltn | grep -q :80'
     podman run --rm --pod pod --name two "$IMAGE" nc 127.0.0.1 80
+    podman wait one
     podman pod ps --format '{{.Name}} {{.Status}}'
     podman pod pause pod >/dev/null && podman pod ps --format '{{.Name}} {{.Status}}'
     podman pod unpause pod >/dev/null
