@@ -76,10 +76,7 @@ class Creation:
         self._check_terminal()
         self._mark("directory")
         self.container = state.new(self.request.root, self.identifier, self._values())
-        state.write_atomically(self.container.path("config.json"), loaded.text, 0o600)
-        self._mark("cgroup")
-        self._make_cgroup()
-        self._make_rdt_class()
+        self._plan_cgroup()
         self._open_descriptors()
         self._mark("compile")
         plan = compiler.create(self.settings)
@@ -88,6 +85,11 @@ class Creation:
         self.init = InitProcess(plan)
         close_on_exec(3 + self.settings.preserve)
         self.init.spawn(list(self.inherited.values()))
+        # Beside the init, which opens what it needs of the host meanwhile.
+        state.write_atomically(self.container.path("config.json"), loaded.text, 0o600)
+        self._mark("cgroup")
+        self._make_cgroup()
+        self._make_rdt_class()
         self._apply_limits()
         self._converse(self.init)
         self._finish(self.container, self.init)
@@ -247,20 +249,28 @@ class Creation:
         path = paths.cgroup_path(self.settings.config, self.identifier)
         return Cgroup(found, path, rootless)
 
-    def _make_cgroup(self) -> None:
+    def _plan_cgroup(self) -> None:
+        """Say where the cgroups will be. Without privileges only making them can tell."""
         from pyruntime.cgroups.manager import Cgroup
 
         cgroup = self.cgroup
+        if not isinstance(cgroup, Cgroup):
+            return
+        if cgroup.rootless:
+            cgroup.create(self._resources())
+        directories = cgroup.paths()
+        self.settings.cgroups = {
+            name: (root, directories[name])
+            for name, root in cgroup.roots.items()
+            if name in directories
+        }
+        self._limit_devices(set(directories))
+
+    def _make_cgroup(self) -> None:
+        cgroup = self.cgroup
         assert cgroup is not None and self.container is not None
-        cgroup.create(self._resources())
-        if isinstance(cgroup, Cgroup):
-            directories = cgroup.paths()
-            self.settings.cgroups = {
-                name: (root, directories[name])
-                for name, root in cgroup.roots.items()
-                if name in directories
-            }
-            self._limit_devices(set(directories))
+        if not getattr(cgroup, "rootless", False):
+            cgroup.create(self._resources())
         self.container.values["cgroup_paths"] = cgroup.paths()
         self.container.values["cgroup_made"] = list(cgroup.made)
 
@@ -360,6 +370,10 @@ class Creation:
     def _write_maps(self, init: InitProcess) -> None:
         self._mark("maps")
         id_maps.write(init.outer, self.settings.linux, self.facts)
+        init.answer()
+
+    def _let_open(self, init: InitProcess) -> None:
+        """The cgroup is made: its files can be opened."""
         init.answer()
 
     def _let_join(self, init: InitProcess) -> None:
@@ -479,6 +493,7 @@ class Creation:
 ANSWERS = {
     1: Creation._cloned,
     namespaces.SYNC_MAPS: Creation._write_maps,
+    namespaces.SYNC_DIRECTORIES: Creation._let_open,
     namespaces.SYNC_CGROUP: Creation._let_join,
     namespaces.SYNC_HOOKS: Creation._run_hooks,
     namespaces.SYNC_LISTENER: Creation._send_listener,

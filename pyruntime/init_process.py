@@ -23,7 +23,7 @@ MFD_CLOEXEC = 1
 MFD_ALLOW_SEALING = 2
 MESSAGE = struct.Struct("<IIq")
 CLONED = 1
-BEFORE_CLONE = (2,)  # the id maps are asked for by the parent
+BEFORE_CLONE = (2, 7)  # what the parent asks for: the id maps, and the cgroup
 IMAGE = __file__.rpartition("/")[0] + "/init/pyruntime-init"
 
 

@@ -47,17 +47,19 @@ def _on_the_host(plan: Plan, settings: Settings) -> None:
     process.open_proc(plan)
     process.prepare(plan, settings)
     namespaces.open_given(plan, settings)
+    if settings.facts.privileged:
+        _open_sources(plan, settings)
+    namespaces.await_cgroups(plan, settings)
     namespaces.open_cgroups(plan, settings)
     namespaces.limit_devices(plan, settings)
     if settings.facts.privileged:
-        _open_sources(plan, settings)
+        cgroup_mounts.open_own(plan, settings)
     namespaces.join_given(plan, settings)
 
 
 def _open_sources(plan: Plan, settings: Settings) -> None:
     rootfs.open_root(plan, settings)
     mounts.open_sources(plan, settings)
-    cgroup_mounts.open_own(plan, settings)
     devices.open_host_nodes(plan, settings)
 
 
@@ -65,6 +67,7 @@ def _build_root(plan: Plan, settings: Settings) -> None:
     """Mounts, devices and links below the root, still seen from outside of it."""
     if not settings.facts.privileged:
         _open_sources(plan, settings)
+        cgroup_mounts.open_own(plan, settings)
     rootfs.attach_root(plan, settings)
     mounts.mount_all(plan, settings)
     devices.make_all(plan, settings)

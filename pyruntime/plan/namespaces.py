@@ -15,6 +15,7 @@ SYNC_CGROUP = 3
 SYNC_HOOKS = 4
 SYNC_READY = 5
 SYNC_LISTENER = 6
+SYNC_DIRECTORIES = 7
 EPERM = 1
 EACCES = 13
 ENOENT = 2
@@ -78,6 +79,13 @@ def after_clone(plan: Plan, settings: Settings) -> None:
         if settings.config.get(name):
             plan.at = "." + name
             plan.add(call(settings.config[name].encode()))
+
+
+def await_cgroups(plan: Plan, settings: Settings) -> None:
+    """The runtime makes the directories while this process opens other things of the host."""
+    if settings.cgroups:
+        plan.at = ".linux.cgroupsPath"
+        plan.add(op.sync(SYNC_DIRECTORIES, 0))
 
 
 def open_cgroups(plan: Plan, settings: Settings) -> None:
