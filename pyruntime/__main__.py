@@ -159,7 +159,7 @@ def _fill_standard_descriptors() -> None:
         try:
             posix.fstat(fd)
         except OSError:
-            posix.open("/dev/null", posix.O_RDWR)
+            posix.set_inheritable(posix.open("/dev/null", posix.O_RDWR), True)
     if sys.stdout is None:
         sys.stdout = _ClosedOutput()
 

@@ -109,6 +109,8 @@ class Creation:
         except OSError as error:
             raise PyruntimeError(f"chdir {bundle}: {failures.reason(error.errno or 0)}") from None
         self.bundle = posix.getcwd()
+        if not self.bundle.isprintable() and "\udc80" <= max(self.bundle) <= "\udcff":
+            raise PyruntimeError(f"bundle {self.bundle!r}: state can hold only paths in UTF-8")
 
     def _settings(self, document: dict[str, Any]) -> Settings:
         settings = Settings(document, self.facts)
@@ -183,7 +185,7 @@ class Creation:
         from pyruntime.seccomp.filter import filter_for
 
         state.make_directories(self.request.root, 0o711)
-        found = filter_for(seccomp, self.request.root + "/.seccomp")
+        found = filter_for(seccomp, self.request.root + "/~seccomp")
         self._warn(found.warnings)
         if found.listener:
             from pyruntime.seccomp import agent
@@ -214,6 +216,7 @@ class Creation:
             "ociVersion": SPECIFICATION,
             "id": self.identifier,
             "pid": 0,
+            "creator": [posix.getpid(), processes.start_time(posix.getpid())],
             "bundle": self.bundle,
             "rootfs": self.settings.rootfs,
             "created": state.timestamp(time.time_ns()),
@@ -357,6 +360,8 @@ class Creation:
         assert self.container is not None
         self.container.values["pid"] = init.pid
         self.container.values["pid_start"] = processes.start_time(init.pid)
+        if self.settings.config.get("hooks"):
+            self.container.save()  # a hook may take for ever; delete --force must know the pid
         self._fill_states(init.pid)
 
     def _fill_states(self, pid: int) -> None:
@@ -421,6 +426,7 @@ class Creation:
         if pidfd_socket:
             send_pidfd(pidfd_socket, init.pid, "standard")
         container.values["status"] = state.CREATED
+        del container.values["creator"]
         container.values["tail"] = self._tail(init)
         container.save()
         stored.write(container, self.settings.config)
@@ -454,6 +460,7 @@ class Creation:
             self.init.kill()
             self.init.close()
         if self.cgroup is not None and self.container is not None:
+            self._end_everybody()
             self.cgroup.undo()
         if self.allocation is not None:
             from pyruntime import resctrl
@@ -463,6 +470,14 @@ class Creation:
             self.container.remove()
             self._after_failure()
             self.container.release()
+
+    def _end_everybody(self) -> None:
+        """A hook that the init had started is in the cgroup too, and nobody's child any more."""
+        try:
+            if self.cgroup is not None and self.cgroup.made and self.cgroup.processes():
+                self.cgroup.kill()
+        except PyruntimeError as error:
+            self.request.log.warning(str(error))
 
     def _after_failure(self) -> None:
         if self.init is not None and self.init.pid and self.container is not None:

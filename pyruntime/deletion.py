@@ -52,9 +52,20 @@ def _take(container: state.Container, force: bool) -> None:
     deadline = time.monotonic() + PATIENCE
     while not container.acquire(wait=False):
         container.cgroup().kill()
+        _end_creator(container)
         if time.monotonic() > deadline:
             raise StateError(f"another command still works on container {container.identifier}")
         time.sleep(0.01)
+
+
+def _end_creator(container: state.Container) -> None:
+    """End a create that is still at it, perhaps in a hook that never ends; the rest is ours."""
+    pid, started = container.values.get("creator") or (0, 0)
+    descriptor = processes.open_pidfd(pid, started) if pid else -1
+    if descriptor != -1:
+        processes.send(descriptor, 9)
+        processes.await_exit(descriptor, int(PATIENCE * 1000))
+        posix.close(descriptor)
 
 
 def _delete(container: state.Container, force: bool) -> list[str]:

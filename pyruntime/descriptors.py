@@ -12,9 +12,14 @@ from pyruntime.errors import PyruntimeError
 
 
 def listen_fds() -> int:
-    """How many descriptors systemd's socket activation passes (sd_listen_fds(3))."""
+    """How many descriptors systemd's socket activation passes (sd_listen_fds(3)).
+
+    None unless they are meant for this very process: an engine's own variables may
+    reach its children, whose descriptor 3 is something else.
+    """
     value = posix.environ.get(b"LISTEN_FDS", b"")
-    return int(value) if value.isdigit() else 0
+    meant = posix.environ.get(b"LISTEN_PID", b"") == str(posix.getpid()).encode()
+    return int(value) if meant and value.isdigit() else 0
 
 
 def listen_names() -> str:

@@ -196,7 +196,7 @@ class Execution:
         """The container's filter, which create has left in the cache."""
         from pyruntime.seccomp.filter import filter_for
 
-        found = filter_for(seccomp, self.request.root + "/.seccomp")
+        found = filter_for(seccomp, self.request.root + "/~seccomp")
         if found.listener:
             from pyruntime.seccomp import agent
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 TIOCGWINSZ = 0x5413
 TIOCSWINSZ = 0x5414
 CHUNK = 1 << 16
+STDIN, STDOUT = 0, 1
 NOT_FORWARDED = ("SIGCHLD", "SIGWINCH", "SIGURG", "SIGKILL", "SIGSTOP", "SIGPIPE", "SIGTTOU")
 
 
@@ -124,6 +125,97 @@ def _own_terminal() -> int:
         ) from None
 
 
+class Carrier:
+    """Carries what is typed to the container's terminal, and what that shows to our stdout.
+
+    Nothing waits for the container to read, and no error ends anything but the
+    direction in which it occurs: the process is to be waited for in any case.
+    """
+
+    def __init__(self, terminal: Terminal | None, poll: Any) -> None:
+        self.poll = poll
+        self.master = -1 if terminal is None else terminal.master
+        self.pending = b""
+        self.reading = terminal is not None
+        self.showing = True
+        if terminal is not None:
+            posix.set_blocking(self.master, False)
+            poll.register(self.master, select.POLLIN)
+            poll.register(STDIN, select.POLLIN)
+
+    def serve(self, descriptor: int, events: int) -> None:
+        """Act on what poll(2) has said of one descriptor."""
+        if self.master == -1:
+            return
+        if descriptor == STDIN:
+            self._take()
+        elif descriptor == self.master:
+            if events & select.POLLOUT:
+                self._give()
+            if events & ~select.POLLOUT:
+                self.show()
+
+    def show(self) -> bool:
+        """Carry output; False when there is no more now, or ever."""
+        try:
+            data = posix.read(self.master, CHUNK)
+        except BlockingIOError:
+            return False
+        except OSError:  # EIO: nobody has the other end open any more
+            data = b""
+        if not data:
+            self._stop(self.master)
+            return False
+        while data and self.showing:
+            data = data[self._write(data) :]
+        return True
+
+    def _write(self, data: bytes) -> int:
+        try:
+            return posix.write(STDOUT, data)
+        except BlockingIOError:
+            ready = select.poll()
+            ready.register(STDOUT, select.POLLOUT)
+            ready.poll()
+            return 0
+        except OSError:  # closed or full: go on reading, so that the program can go on too
+            self.showing = False
+            return 0
+
+    def _take(self) -> None:
+        try:
+            self.pending = posix.read(STDIN, CHUNK)
+        except OSError:
+            self.pending = b""
+        self._stop(STDIN)
+        if self.pending:
+            self._give()
+
+    def _give(self) -> None:
+        """Write what was typed as far as the terminal takes it, then listen for more."""
+        try:
+            self.pending = self.pending[posix.write(self.master, self.pending) :]
+        except BlockingIOError:
+            pass
+        except OSError:
+            return
+        if not self.reading:
+            return
+        if self.pending:
+            self.poll.register(self.master, select.POLLIN | select.POLLOUT)
+        else:
+            self.poll.register(self.master, select.POLLIN)
+            self.poll.register(STDIN, select.POLLIN)
+
+    def _stop(self, descriptor: int) -> None:
+        try:
+            self.poll.unregister(descriptor)
+        except KeyError:
+            return
+        if descriptor == self.master:
+            self.reading = False
+
+
 def serve(
     pid: int, signals: Signals, terminal: Terminal | None, proxy: Proxy | None = None
 ) -> int:
@@ -133,7 +225,7 @@ def serve(
     """
     poll = select.poll()
     poll.register(signals.receiver, select.POLLIN)
-    copies = _copies(terminal, poll)
+    carrier = Carrier(terminal, poll)
     if proxy is not None:
         poll.register(proxy.descriptor, select.POLLIN)
     if terminal is not None:
@@ -143,13 +235,13 @@ def serve(
             status = _reap(pid)
             if status is not None:
                 break
-            for descriptor, _ in poll.poll():
-                if descriptor in copies:
-                    _copy(descriptor, copies, poll)
-                elif proxy is not None and descriptor == proxy.descriptor:
+            for descriptor, events in poll.poll():
+                carrier.serve(descriptor, events)
+                if proxy is not None and descriptor == proxy.descriptor:
                     _pass_on(proxy, poll)
             _forward(pid, signals, terminal)
-        _drain(terminal, copies)
+        while carrier.reading and carrier.show():
+            continue  # what the process wrote last may still be in the terminal
         return status
     finally:
         if terminal is not None:
@@ -164,38 +256,6 @@ def _pass_on(proxy: Proxy, poll: Any) -> None:
     if line:
         notify.forward(line, posix.getpid())
         poll.unregister(proxy.descriptor)
-
-
-def _copies(terminal: Terminal | None, poll: Any) -> dict[int, int]:
-    """From which descriptor to which bytes are carried."""
-    copies = {} if terminal is None else {terminal.master: 1, 0: terminal.master}
-    for descriptor in copies:
-        poll.register(descriptor, select.POLLIN)
-    return copies
-
-
-def _copy(source: int, copies: dict[int, int], poll: Any) -> None:
-    """Carry what is there. At the end of input, or of the terminal, stop listening."""
-    try:
-        data = posix.read(source, CHUNK)
-    except OSError:  # EIO: nobody has the other end open any more
-        data = b""
-    if not data:
-        poll.unregister(source)
-        del copies[source]
-        return
-    while data:
-        data = data[posix.write(copies[source], data) :]
-
-
-def _drain(terminal: Terminal | None, copies: dict[int, int]) -> None:
-    """What the process wrote last may still be in the terminal."""
-    if terminal is None:
-        return
-    poll = select.poll()
-    poll.register(terminal.master, select.POLLIN)
-    while terminal.master in copies and poll.poll(0):
-        _copy(terminal.master, copies, poll)
 
 
 def _reap(pid: int) -> int | None:

@@ -63,14 +63,25 @@ def _inside(rootfs: str, parts: tuple[str, ...]) -> str:
 
 
 def _read(path: str, directory: int | None) -> str:
-    flags = posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NOFOLLOW | posix.O_NONBLOCK
+    """A regular file's text. Anything else is not even opened: to open a device has effects."""
+    flags = posix.O_PATH | posix.O_CLOEXEC | posix.O_NOFOLLOW
     try:
-        descriptor = posix.open(path, flags, dir_fd=directory)
+        found = posix.open(path, flags, dir_fd=directory)
     except OSError:
         return ""
     try:
-        if posix.fstat(descriptor).st_mode & 0o170000 != 0o100000:
+        if posix.fstat(found).st_mode & 0o170000 != 0o100000:
             return ""
+        return _read_opened(f"/proc/self/fd/{found}")
+    except OSError:
+        return ""
+    finally:
+        posix.close(found)
+
+
+def _read_opened(link: str) -> str:
+    descriptor = posix.open(link, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
+    try:
         return posix.read(descriptor, LIMIT).decode("utf-8", "surrogateescape")
     finally:
         posix.close(descriptor)

@@ -7,6 +7,7 @@ import posix
 import select
 from _signal import pidfd_send_signal
 
+LONGEST_WAIT = (1 << 31) - 1  # ms, poll(2)
 GONE = ("Z", "X", "x")
 INIT_IMAGE = "/memfd:pyruntime-init"
 
@@ -67,4 +68,4 @@ def await_exit(descriptor: int, milliseconds: int) -> bool:
     """Wait until the process of a pidfd has exited; False if it has not in that time."""
     poll = select.poll()
     poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(milliseconds))
+    return bool(poll.poll(min(milliseconds, LONGEST_WAIT)))

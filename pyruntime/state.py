@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_+.-")
 LONGEST_ID = 255
+HIDDEN = "~"  # begins the names that are no containers: no id may have it
 DIRECTORY_MODE = 0o711
 CREATING = "creating"
 CREATED = "created"
@@ -190,7 +191,7 @@ def new(root: str, identifier: str, values: dict[str, Any]) -> Container:
     make_directories(root, 0o711)
     container = Container(root, identifier, values)
     container.values["status"] = CREATING
-    hidden = Container(root, f".{identifier[:200]}.{posix.getpid()}", values)
+    hidden = Container(root, f"{HIDDEN}{identifier[:200]}.{posix.getpid()}", values)
     posix.mkdir(hidden.directory, 0o700)
     try:
         posix.chmod(hidden.directory, DIRECTORY_MODE)
@@ -243,7 +244,7 @@ def identifiers(root: str) -> list[str]:
         names = posix.listdir(root)
     except FileNotFoundError:
         return []
-    return sorted(name for name in names if not name.startswith(".") and set(name) <= LETTERS)
+    return sorted(name for name in names if set(name) <= LETTERS)
 
 
 def timestamp(nanoseconds: int) -> str:
@@ -307,7 +308,7 @@ def make_directories(path: str, mode: int) -> None:
 def remove_directory(path: str) -> None:
     """Remove a container's directory, its name first. One level of directories may be in it."""
     parent, _, name = path.rpartition("/")
-    hidden = f"{parent}/.{name[:200]}.{posix.getpid()}.gone"
+    hidden = f"{parent}/{HIDDEN}{name[:200]}.{posix.getpid()}.gone"
     try:
         posix.rename(path, hidden)
     except FileNotFoundError:
@@ -328,14 +329,14 @@ def sweep(root: str, identifier: str) -> None:
     """Remove the hidden directories that commands for this id have left by being killed.
 
     A directory gets its name, and loses it, by a rename; whoever dies beside that
-    leaves `.ID.PID`. One whose process lives, or that is locked, is in use.
+    leaves `~ID.PID`. One whose process lives, or that is locked, is in use.
     """
     try:
         names = posix.listdir(root)
     except FileNotFoundError:
         return
     for name in names:
-        if name.startswith(f".{identifier[:200]}."):
+        if name.startswith(f"{HIDDEN}{identifier[:200]}."):
             pid = name.removesuffix(".gone").rpartition(".")[2]
             if pid.isdigit() and not processes.start_time(int(pid)):
                 _remove_unlocked(f"{root}/{name}")

@@ -49,11 +49,11 @@ def _stay(request: Request, signals: Signals) -> int:
         terminal.receive()
     proxy = _proxy(container)
     _start(request, container, starting.start)
-    status = serve(container.pid, signals, terminal, proxy)
-    if not request.options.get("keep"):
-        for warning in deletion.delete(request.root, container.identifier, True):
-            request.log.warning(warning)
-    return status
+    try:
+        return serve(container.pid, signals, terminal, proxy)
+    finally:  # whatever happens here, nobody else would look after the container
+        if not request.options.get("keep"):
+            _delete(request, container)
 
 
 def _terminal(request: Request) -> Terminal | None:
@@ -84,6 +84,10 @@ def _start(
     try:
         start(container)
     except BaseException:
-        for warning in deletion.delete(request.root, container.identifier, True):
-            request.log.warning(warning)
+        _delete(request, container)
         raise
+
+
+def _delete(request: Request, container: state.Container) -> None:
+    for warning in deletion.delete(request.root, container.identifier, True):
+        request.log.warning(warning)

@@ -27,7 +27,7 @@
 #include <asm/ioctls.h>
 
 #define PLAN_MAGIC 0x4e4c5059u /* "YPLN" */
-#define SLOT_LIMIT 1024
+#define SLOT_LIMIT 65536
 #define EMPTY (-1)
 #define MESSAGE_CLONED 1
 #define STATUS_FAILED 1
@@ -582,11 +582,16 @@ static long null_stream(int root, int fd)
 	if (result < 0 || !is_device(&about, S_IFCHR, 1, 3))
 		return 0;
 	mode = SYS3(fcntl, fd, F_GETFL, 0);
-	opened = open_in_root(root, "dev/null", (uint64_t)(mode < 0 ? O_RDWR : mode & O_ACCMODE), 0,
-			      RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
+	/* Without O_NONBLOCK a fifo in its place would hold us up for ever. */
+	opened = open_in_root(root, "dev/null",
+			      O_NONBLOCK | O_NOCTTY |
+				      (uint64_t)(mode < 0 ? O_RDWR : mode & O_ACCMODE),
+			      0, RESOLVE_IN_ROOT | RESOLVE_NO_SYMLINKS);
 	if (opened < 0) /* No null device inside: the stream stays the host's. */
 		return 0;
 	result = expect_device((int)opened, S_IFCHR, 1, 3);
+	if (result == 0)
+		result = SYS3(fcntl, opened, F_SETFL, mode < 0 ? 0 : mode & ~O_NONBLOCK);
 	if (result == 0)
 		result = SYS3(dup3, opened, fd, 0);
 	close_descriptor((int)opened);
@@ -982,11 +987,11 @@ __attribute__((used)) void begin(long *stack)
 	plan = map(plan_fd, size, MAP_PRIVATE);
 	header = (struct header *)(void *)plan;
 	results = (struct results *)(void *)map(results_fd, room, MAP_SHARED);
-	for (int i = 0; i < SLOT_LIMIT; i++)
-		slot[i] = EMPTY;
 	if (!good_plan((uint64_t)size) ||
 	    (uint64_t)room < sizeof(*results) + header->operations * sizeof(struct outcome))
 		fail(0, EBADMSG);
+	for (uint32_t i = 0; i < header->slots; i++) /* no page more than needed */
+		slot[i] = EMPTY;
 	close_descriptor(plan_fd);
 	close_descriptor(results_fd);
 	SYS3(fcntl, sync_fd, F_SETFD, FD_CLOEXEC);

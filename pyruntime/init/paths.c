@@ -256,10 +256,20 @@ static long copy_content(int from, int to)
 
 static long copy_file(int source, int target, const char *name, const struct statx *about)
 {
-	long from = SYS4(openat, source, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC, 0), to, result;
+	struct statx opened;
+	long from = SYS4(openat, source, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0), to,
+	     result;
 
 	if (from < 0)
 		return from;
+	/* Another process may have put a device or a fifo in its place since it was looked at. */
+	result = describe((int)from, &opened);
+	if (result == 0 && (opened.stx_mode & S_IFMT) != S_IFREG)
+		result = -ESTALE;
+	if (result < 0) {
+		close_descriptor((int)from);
+		return result;
+	}
 	to = SYS4(openat, target, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
 	result = to < 0 ? to : copy_content((int)from, (int)to);
 	if (result == 0)

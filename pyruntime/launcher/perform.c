@@ -15,6 +15,7 @@
 #define REMOVE_DIRECTORY_FLAG 0x200 /* AT_REMOVEDIR */
 #define KEEP_EXISTING 1             /* RENAME_NOREPLACE */
 #define HIDDEN_LENGTH 200
+#define HIDDEN "~" /* state.HIDDEN */
 
 struct entry {
 	uint64_t inode;
@@ -305,7 +306,7 @@ static long nothing_hidden(const struct container *container)
 
 	if (fd < 0)
 		return fd;
-	add(&hidden, ".", 1);
+	add(&hidden, HIDDEN, 1);
 	add(&hidden, container->request->identifier, HIDDEN_LENGTH);
 	add(&hidden, ".", 1);
 	while ((size = SYS3(getdents64, fd, entries, sizeof(entries))) > 0)
@@ -342,7 +343,7 @@ static long remove_directory(struct container *container)
 
 	if (size < 0)
 		return size;
-	add(&hidden, ".", 1);
+	add(&hidden, HIDDEN, 1);
 	add(&hidden, name, HIDDEN_LENGTH);
 	add(&hidden, ".", 1);
 	add_number(&hidden, (uint64_t)SYS0(getpid));

@@ -69,6 +69,9 @@ def mount_all(plan: Plan, settings: Settings) -> None:
     for index, mount in enumerate(settings.config.get("mounts") or ()):
         plan.at = f".mounts[{index}]"
         options = _options(settings, index, mount)
+        if options.tmpcopyup:  # what an image holds is for the container's memory limit to bear
+            make_cgroup_namespace(plan, settings)
+            plan.at = f".mounts[{index}]"
         if options.remount:
             _remount(plan, mount, options)
         elif options.bind:
@@ -218,9 +221,22 @@ def _new(
     _set_recursive(plan, slot, options)
     plan.add(attach(slot, plan.slot("point")))
     if options.tmpcopyup:
-        plan.add(op.copy_tree(plan.slot("point"), slot))
+        _copy_up(plan, slot)
     _propagate(plan, slot, options)
     plan.close("new mount")
+
+
+def _copy_up(plan: Plan, slot: int) -> None:
+    """Copy what the mount covers, through a view of it in which no device can be opened.
+
+    Whoever shares the directory might exchange a file for a device meanwhile.
+    """
+    source = plan.slot("copy")
+    flags = c.OPEN_TREE_CLONE | c.AT_EMPTY_PATH
+    plan.add(op.open_tree(source, plan.slot("point"), "", flags))
+    plan.add(change(source, c.MOUNT_ATTR_NODEV | c.MOUNT_ATTR_NOSUID | c.MOUNT_ATTR_RDONLY, 0))
+    plan.add(op.copy_tree(source, slot))
+    plan.close("copy")
 
 
 def _open_point(plan: Plan, type_: str, path: str) -> None:

@@ -187,7 +187,10 @@ def _make_time_namespace(plan: Plan, settings: Settings) -> None:
             for clock, offset in offsets.items()
         )
         proc = plan.slot("proc")
+        # A process that is not dumpable does not own its /proc; nobody is in here yet.
+        plan.add(op.prctl(c.PR_SET_DUMPABLE, 1, 0, 0, 0))
         plan.add(op.write_file(proc, "self/timens_offsets", content.encode(), c.IN_PROC))
+        plan.add(op.prctl(c.PR_SET_DUMPABLE, 0, 0, 0, 0))
 
 
 def _path_of(settings: Settings, kind: str) -> str:

@@ -79,7 +79,7 @@ def by_lane(
 def with_something_hidden(container: Container) -> None:
     """A command for this id was killed beside a rename."""
     stopped(container)
-    (container.runtime.root / f".{container.id}.{2**22}.gone").mkdir()
+    (container.runtime.root / f"~{container.id}.{2**22}.gone").mkdir()
 
 
 def name_of(value: Arrange | str) -> str:

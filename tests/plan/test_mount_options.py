@@ -272,7 +272,9 @@ def test_remount_changes_only_what_is_named() -> None:
 @pytest.mark.rows("R117", "R120")
 def test_tmpcopyup_copies_from_the_mount_point_that_is_covered() -> None:
     rows = mounted(["tmpcopyup"])
-    copy = rows.index("copy_tree", source="point", target="new mount")
+    view = rows.index("open_tree", slot="copy", directory="point")
+    copy = rows.index("copy_tree", source="copy", target="new mount")
+    assert view < copy
     assert copy > rows.index("make_path", slot="point", path="m")
     assert rows.has("copy_mode", context="context", directory="point")
 

@@ -69,7 +69,7 @@ class Host:
         """What lies in the runtime's root, hidden or not; the cache of filters aside."""
         if not self.runtime.root.is_dir():
             return []
-        return sorted(set(os.listdir(self.runtime.root)) - {".seccomp"})
+        return sorted(set(os.listdir(self.runtime.root)) - {"~seccomp"})
 
     def clean(self, container: Container) -> None:
         """Assert that nothing of a container is left: no state, cgroup, mount, process."""

@@ -114,7 +114,7 @@ def test_hidden_directories_of_the_dead_are_removed(
     """A directory gets its name, and loses it, by a rename; the runtime may die just before."""
     with subprocess.Popen(["true"]) as process:
         pass
-    hidden = container.runtime.root / f".{container.id}.{process.pid}{ending}"
+    hidden = container.runtime.root / f"~{container.id}.{process.pid}{ending}"
     hidden.mkdir(parents=True)
     (hidden / "state.json").write_text("{}")
     container.delete("--force")
