@@ -97,9 +97,11 @@ class Life:
 
 
 def _plain(text: str) -> str:
+    """Without what differs between two containers, the width of a table's columns too."""
     text = re.sub(r"\d{4}-\d\d-\d\dT[0-9:.]+Z *", "TIME ", text)
     text = re.sub(r'"pid": [1-9]\d*', '"pid": N', text)
-    return re.sub(r"^(bundled-\d+) +[1-9]\d* +", r"\1 N ", text, flags=re.MULTILINE)
+    text = re.sub(r"^(bundled-\d+) +[1-9]\d* +", r"\1 N ", text, flags=re.MULTILINE)
+    return re.sub(r" {2,}(?=\S)", " ", text)
 
 
 def imported(errors: str) -> set[str]:

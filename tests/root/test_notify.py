@@ -186,5 +186,5 @@ def test_the_names_of_activated_sockets(container: Container, workplace: Path) -
     (workplace / "file").write_text("")
     container.bundle.sh("echo $LISTEN_FDS $LISTEN_PID $LISTEN_FDNAMES")
     env = {**os.environ, "LISTEN_FDS": "1", "LISTEN_FDNAMES": "web"}
-    file = workplace / "file"
-    assert container.finish(env=env, redirections=f"3<{file}") == "1 1 web\n"
+    given = {"env": env, "redirections": f"3<{workplace / 'file'}"}
+    assert container.finish(before="export LISTEN_PID=$$", **given) == "1 1 web\n"
