@@ -124,7 +124,7 @@ check-generated:
 	$(SYSTEM_PYTHON) spec/generate_operations.py --check
 	$(SYSTEM_PYTHON) spec/generate_launcher.py --check
 check-unit:
-	$(PYTEST) -q -n $(JOBS) $(UNIT_IGNORES) tests $(PYTEST_ARGS)
+	@$(call twice,$(UNIT_IGNORES) tests,-q)
 
 .PHONY: print-init-cflags
 print-init-cflags:
