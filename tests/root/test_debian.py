@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import pty
 import select
 import shutil
 import socket
+import struct
 import subprocess
+import termios
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,7 +19,7 @@ from typing import Any
 import pytest
 
 from conformance.conftest import MakeContainer
-from conformance.runtime import Container
+from conformance.runtime import Container, wait_for
 from tests.root.host import Host
 
 SUITE = "bookworm"
@@ -67,6 +70,14 @@ class Console:
         before, _, self.text = self.text.partition(text)
         return before
 
+    def foreground(self) -> str:
+        """The name of the process that leads the terminal's foreground: whom keys reach."""
+        group = struct.unpack("i", fcntl.ioctl(self.descriptor, termios.TIOCGPGRP, bytes(4)))[0]
+        try:
+            return Path(f"/proc/{group}/comm").read_text().strip()
+        except FileNotFoundError:
+            return ""
+
     def type(self, line: str) -> None:
         os.write(self.descriptor, line.encode() + b"\n")
 
@@ -114,6 +125,7 @@ def bash_on_a_terminal(container: Container) -> None:
         console.wait("READY>")
         console.type("(echo $((5 * 5))-sleeps; exec sleep 1000)")
         console.wait("25-sleeps")
+        wait_for(lambda: console.foreground() == "sleep", "sleep in the foreground")
         os.write(console.descriptor, b"\x03")  # the terminal makes it SIGINT for the job
         console.wait("READY>")
         console.type("echo $?-status")
