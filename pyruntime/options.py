@@ -481,18 +481,27 @@ VERBS: dict[str, VerbEntry] = {
         _ID,
         "Writes a JSON object with the figures of the container's cgroups at every interval, and "
         "one whenever the kernel ends a process because memory ran out, until the container "
-        "stops. " + _WITH_ID,
+        "stops. On a terminal it shows a table instead, which it draws anew at every interval. "
+        + _WITH_ID,
         1,
         1,
         False,
         False,
         (
             (
+                ("format",),
+                STRING,
+                "",
+                "json|table",
+                "what to print (default: a table on a terminal, otherwise JSON lines)",
+                False,
+            ),
+            (
                 ("interval",),
                 STRING,
-                "5s",
+                "",
                 "DURATION",
-                "time between figures, such as 500ms or 1m30s (default: 5s)",
+                "time between figures, such as 500ms or 1m30s (default: 5s, of a table 1s)",
                 False,
             ),
             (("stats",), FLAG, False, "", "show the figures once, then leave", False),

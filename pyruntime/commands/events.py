@@ -1,6 +1,6 @@
 """pyruntime events: what a container uses, and when its memory ran out (R295).
 
-One JSON object a line, in the form of runc's.
+JSON lines in the form of runc's; a live table if it is a terminal that is written to.
 """
 
 from __future__ import annotations
@@ -9,15 +9,17 @@ import select
 import sys
 import time
 
-from pyruntime import documents, processes, state
+from pyruntime import processes, state
 from pyruntime.cgroups import oom, stats
 from pyruntime.errors import CgroupError, PyruntimeError, StateError
+from pyruntime.watching.lines import Lines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from pyruntime.request import Request
+    from pyruntime.watching.table import Table
 
 _LONGEST_WAIT = 3600.0  # seconds; poll(2) counts milliseconds in an int
 _UNITS = {
@@ -34,37 +36,60 @@ _UNITS = {
 
 def execute(request: Request) -> int:
     """Print events until the container stops, or with --stats one and no more."""
-    interval = duration(request.options.get("interval") or "5s")
+    form = _form(request)
+    given = request.options.get("interval")
+    interval = duration(given or ("1s" if form == "table" else "5s"))
     container = state.load(request.root, request.arguments[0])
     if interval <= 0:
         raise PyruntimeError("duration interval must be greater than 0")
     if container.status() in (state.STOPPED, state.CREATING):
         raise StateError(f"container with id {container.identifier} is not running")
     if request.options.get("stats"):
-        emit("stats", container, stats.collect(container.cgroup()))
+        Lines(container.identifier).stats(stats.collect(container.cgroup()))
         return 0
-    Watch(container, interval / 1_000_000_000, request.log.warning).run()
+    reporter = _reporter(form, container.identifier)
+    try:
+        Watch(container, interval / 1_000_000_000, reporter, request.log.warning).run()
+    finally:
+        reporter.close()
     return 0
 
 
-def emit(kind: str, container: state.Container, data: dict[str, Any] | None = None) -> None:
-    """Print one event at once: whoever reads it waits for it."""
-    event: dict[str, Any] = {"type": kind, "id": container.identifier}
-    if data is not None:
-        event["data"] = data
-    sys.stdout.write(documents.dumps(event) + "\n")
-    sys.stdout.flush()
+def _form(request: Request) -> str:
+    """json or table. Raises PyruntimeError for another --format, or for a table of one moment."""
+    form = request.options.get("format") or "auto"
+    if form not in ("auto", "json", "table"):
+        raise PyruntimeError(f"invalid value {form!r} for flag -format: use json or table")
+    if request.options.get("stats"):
+        if form == "table":
+            raise PyruntimeError("--stats prints JSON once: leave out --format table, or --stats")
+        return "json"
+    if form == "auto":
+        return "table" if sys.stdout.isatty() else "json"
+    return form
+
+
+def _reporter(form: str, identifier: str) -> Lines | Table:
+    if form == "json":
+        return Lines(identifier)
+    from pyruntime.watching.table import Table
+
+    return Table(identifier)
 
 
 class Watch:
     """One container under watch; `interval` is in seconds, `warn` is told what goes wrong."""
 
-    def __init__(self, container: state.Container, interval: float, warn: Any) -> None:
+    def __init__(
+        self, container: state.Container, interval: float, reporter: Lines | Table, warn: Any
+    ) -> None:
         self.container = container
         self.cgroup = container.cgroup()
         self.interval = interval
+        self.reporter = reporter
         self.warn = warn
-        self.next = time.monotonic() + interval
+        # Programs expect the first figures after one interval; people want to see some at once.
+        self.next = time.monotonic() + (interval if isinstance(reporter, Lines) else 0)
 
     def run(self) -> None:
         """Print events until the container's first process is gone."""
@@ -82,7 +107,7 @@ class Watch:
             stopped = any(number == descriptor for number, _ in ready)
             # After the poll: what ended the container was counted before it ended.
             for _ in range(memory.count() if memory else 0):
-                emit("oom", self.container)
+                self.reporter.oom()
             if not stopped:
                 self._tick()
 
@@ -109,7 +134,7 @@ class Watch:
         except CgroupError as error:
             self.warn(str(error))
             return
-        emit("stats", self.container, figures)
+        self.reporter.stats(figures)
 
 
 def duration(text: str) -> int:

@@ -1,0 +1,1 @@
+"""How `events` shows what it sees: JSON lines for programs, a live table for people."""
