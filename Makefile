@@ -17,7 +17,7 @@ JOBS ?= 2
 TESTS ?=
 PYTEST_ARGS ?=
 RUNTIME_TOOLS ?=
-# For bench/lifecycle.py: make bench BENCH_ARGS='--rounds 10'
+# For bench/lifecycle.py and bench/verbs.py: make bench BENCH_ARGS='--rounds 10'
 BENCH_ARGS ?=
 # For tests/engines/run.py: make test-engines ENGINES_ARGS='--engine podman'
 ENGINES_ARGS ?=
@@ -78,6 +78,7 @@ check: setup-build  ## Lint, types, generated files, unit tests (no root needed)
 bench: setup-test  ## Measure time and memory beside runc and crun
 	@$(MAKE) --no-print-directory build
 	$(SYSTEM_PYTHON) bench/lifecycle.py $(BENCH_ARGS)
+	$(SYSTEM_PYTHON) bench/verbs.py $(BENCH_ARGS)
 	$(SYSTEM_PYTHON) bench/memory.py
 
 .PHONY: conformance
