@@ -103,9 +103,20 @@ def _report(error: BaseException, log: Log, verb: str) -> int:
         if log.debug_enabled:
             _log_traceback(error, log)
         log.fatal(message, _place(error))
+        if posix.isatty(2):
+            _advise(message, verb)
     except Exception:  # out of memory, most likely: nothing that can be told is left
         posix.write(2, b"pyruntime: out of memory\n")
     return _EXEC_FAILED if verb == "exec" else 1
+
+
+def _advise(message: str, verb: str) -> None:
+    """Tell a person at a terminal what to do next; no program reads that."""
+    from pyruntime.hints import hint
+
+    advice = hint(message, verb)
+    if advice:
+        posix.write(2, f"hint: {advice}\n".encode())
 
 
 def _message(error: BaseException) -> str:
