@@ -258,6 +258,7 @@ class Creation:
 
         cgroup = self.cgroup
         if not isinstance(cgroup, Cgroup):
+            self._stay()
             return
         if cgroup.rootless:
             cgroup.create(self._resources())
@@ -267,7 +268,18 @@ class Creation:
             for name, root in cgroup.roots.items()
             if name in directories
         }
+        if cgroup.rootless:
+            self._stay()
         self._limit_devices(set(directories))
+
+    def _stay(self) -> None:
+        """Where the container gets no cgroup of its own it is shown the one that it stays in."""
+        from pyruntime.cgroups import layout
+
+        if self.settings.shows_cgroups():
+            own = layout.own_directories(layout.detect())
+            joined = self.settings.cgroups
+            self.settings.staying = {name: own[name] for name in own if name not in joined}
 
     def _make_cgroup(self) -> None:
         cgroup = self.cgroup

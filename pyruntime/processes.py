@@ -10,29 +10,43 @@ from _signal import pidfd_send_signal
 LONGEST_WAIT = (1 << 31) - 1  # ms, poll(2)
 GONE = ("Z", "X", "x")
 INIT_IMAGE = "/memfd:pyruntime-init"
+INIT_NAME = b"pyruntime-init"
 
 
 def start_time(pid: int) -> int:
     """Field 22 of /proc/PID/stat, in clock ticks since boot; 0 if it is gone or a zombie."""
-    try:
-        descriptor = posix.open(f"/proc/{pid}/stat", posix.O_RDONLY | posix.O_CLOEXEC)
-    except OSError:
+    text = _stat(pid)
+    if not text:
         return 0
-    try:
-        text = posix.read(descriptor, 4096)
-    except ProcessLookupError:
-        return 0
-    finally:
-        posix.close(descriptor)
     # The name is in parentheses and may have any character: what follows the last one counts.
     fields = text[text.rindex(b")") + 2 :].split(b" ", 20)
     return 0 if fields[0].decode() in GONE else int(fields[19])
 
 
+def _stat(pid: int) -> bytes:
+    """/proc/PID/stat, empty if the process is gone."""
+    try:
+        descriptor = posix.open(f"/proc/{pid}/stat", posix.O_RDONLY | posix.O_CLOEXEC)
+    except OSError:
+        return b""
+    try:
+        return posix.read(descriptor, 4096)
+    except ProcessLookupError:
+        return b""
+    finally:
+        posix.close(descriptor)
+
+
 def is_init(pid: int) -> bool:
-    """Does the process still run the init, and not the user's program? (/proc/PID/exe)"""
+    """Does the process still run the init, and not the user's program? (/proc/PID/exe)
+
+    A plain user may not read that link: the init of a container of hers is not dumpable, and
+    in another user namespace. Then the name has to do, which execve(2) changes.
+    """
     try:
         return posix.readlink(f"/proc/{pid}/exe").startswith(INIT_IMAGE)
+    except PermissionError:
+        return _stat(pid).partition(b"(")[2].rpartition(b")")[0] == INIT_NAME
     except OSError:
         return False
 

@@ -87,6 +87,20 @@ def own_paths(text: str) -> dict[str, str]:
     return paths
 
 
+def own_directories(found: Layout) -> dict[str, tuple[str, str]]:
+    """Controller -> (mount point, directory) of the calling process's own cgroups.
+
+    Raises OSError if /proc/self/cgroup cannot be read.
+    """
+    paths = own_paths(read_text("/proc/self/cgroup"))
+    roots = dict(found.v1) | ({"": found.v2} if found.v2 else {})
+    return {
+        name: (root, root.rstrip("/") + paths[name].rstrip("/"))
+        for name, root in roots.items()
+        if name in paths
+    }
+
+
 def _visible(mountinfo: str) -> list[_Mount]:
     """The cgroup mounts that no later mount covers."""
     found: list[_Mount] = []

@@ -979,6 +979,8 @@ __attribute__((used)) void begin(long *stack)
 	if (stack[0] != 4)
 		leave(STATUS_BAD_PLAN);
 	reset_signals();
+	/* Started by descriptor we would be called "5"; the runtime knows us by this until exec. */
+	SYS5(prctl, PR_SET_NAME, (long)"pyruntime-init", 0, 0, 0);
 	plan_fd = number_of(argv[1]);
 	results_fd = number_of(argv[2]);
 	sync_fd = number_of(argv[3]);

@@ -19,7 +19,7 @@ UNIFIED = ""  # the name of the v2 hierarchy in Settings.cgroups
 
 def mount_cgroup(plan: Plan, settings: Settings, path: str, options: MountOptions) -> None:
     """Show the container its own cgroups at a path."""
-    hierarchies = settings.cgroups
+    hierarchies = settings.cgroups | settings.staying
     if set(hierarchies) <= {UNIFIED}:
         _mount_hierarchy(plan, settings, UNIFIED, path, options.set)
         return
@@ -39,19 +39,15 @@ def mount_cgroup(plan: Plan, settings: Settings, path: str, options: MountOption
 
 def open_own(plan: Plan, settings: Settings) -> None:
     """Clone the container's own cgroup directories while the host's paths can be seen."""
-    if _is_wanted(settings) and not settings.is_new("cgroup"):
+    if settings.shows_cgroups() and not settings.is_new("cgroup"):
         plan.at = ".mounts"
         done = set()
-        for controller, (mountpoint, directory) in settings.cgroups.items():
+        hierarchies = settings.cgroups | settings.staying
+        for controller, (mountpoint, directory) in hierarchies.items():
             if mountpoint not in done:
                 slot = plan.slot("cgroup " + controller)
                 plan.add(op.open_tree(slot, AT_FDCWD, directory, c.OPEN_TREE_CLONE))
             done.add(mountpoint)
-
-
-def _is_wanted(settings: Settings) -> bool:
-    mounts = settings.config.get("mounts") or ()
-    return any(mount.get("type") in ("cgroup", "cgroup2") for mount in mounts)
 
 
 def _mount_tmpfs(plan: Plan, path: str) -> None:

@@ -14,7 +14,8 @@ class Settings:
     """The input of a compile. Nothing in here is read from the host during it.
 
     `bundle` and `rootfs` are absolute paths. `cgroups` maps each controller to
-    (mount point, absolute directory of the container). `descriptors` maps names
+    (mount point, absolute directory of the container), `staying` the hierarchies in which it
+    gets none to the cgroup of the runtime, in which it stays. `descriptors` maps names
     (fifo, report, console, pidfd, hook:N) to the numbers that the init
     inherits; a plan made only to be printed has none. `home` is the HOME that
     the image's /etc/passwd gives (R65). `preserve` counts the descriptors from 3
@@ -31,6 +32,7 @@ class Settings:
         self.bundle = "/"
         self.rootfs = "/rootfs"
         self.cgroups: dict[str, tuple[str, str]] = {}
+        self.staying: dict[str, tuple[str, str]] = {}
         self.descriptors: dict[str, int] = {}
         self.home = "/"
         self.preserve = 0
@@ -66,6 +68,11 @@ class Settings:
     def is_new(self, kind: str) -> bool:
         """Does the container get a new namespace of this type?"""
         return self.namespaces().get(kind) == ""
+
+    def shows_cgroups(self) -> bool:
+        """Is there a mount in which the container sees its cgroups?"""
+        mounts = self.config.get("mounts") or ()
+        return any(mount.get("type") in ("cgroup", "cgroup2") for mount in mounts)
 
     def hooks(self, kind: str) -> list[dict[str, Any]]:
         hooks: list[dict[str, Any]] = (self.config.get("hooks") or {}).get(kind) or []
