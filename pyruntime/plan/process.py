@@ -231,9 +231,12 @@ def _change_ids(plan: Plan, settings: Settings) -> None:
     user = settings.process.get("user") or {}
     groups = user.get("additionalGids") or []
     keep = (settings.config.get("annotations") or {}).get("run.oci.keep_original_groups") == "1"
-    if not keep and (groups or settings.facts.privileged):
+    if not keep:
         plan.at = ".process.user.additionalGids"
-        plan.add(op.setgroups(struct.pack(f"<{len(groups)}I", *groups)))
+        # The caller's groups are not the container's. Only where a plain user maps none but
+        # her own does the kernel deny setgroups(2), and she keeps them (user_namespaces(7)).
+        pardons = () if groups or settings.facts.privileged else ((EPERM, 0),)
+        plan.add(op.setgroups(struct.pack(f"<{len(groups)}I", *groups)), *pardons)
     plan.at = ".process.user.gid"
     plan.add(op.setresgid(user.get("gid", 0)))
     plan.at = ".process.user.uid"

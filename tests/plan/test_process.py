@@ -302,8 +302,17 @@ def test_groups_of_the_caller_are_dropped() -> None:
 
 
 @pytest.mark.rows("R69")
-def test_groups_are_not_touched_by_somebody_who_may_not() -> None:
-    assert not rows(config(), HostFacts(euid=1000)).has("setgroups")
+def test_groups_are_dropped_by_a_plain_user_unless_the_kernel_denies_it() -> None:
+    found = rows(config(), HostFacts(euid=1000))
+    assert found.arguments("setgroups") == {"gids": ""}
+    assert found.rows[found.index("setgroups")]["pardons"] == {"EPERM": 0}
+
+
+@pytest.mark.rows("R69")
+def test_groups_that_are_asked_for_and_denied_are_an_error() -> None:
+    process = {"user": {"uid": 0, "gid": 0, "additionalGids": [5]}}
+    found = rows(config(process=process), HostFacts(euid=1000))
+    assert "pardons" not in found.rows[found.index("setgroups")]
 
 
 @pytest.mark.rows("R253")
