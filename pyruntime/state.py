@@ -278,7 +278,10 @@ def write_all(descriptor: int, content: bytes) -> None:
 
 
 def write_atomically(path: str, content: bytes, mode: int) -> None:
-    """Write a file under another name beside it, then rename it into place."""
+    """Write a file under another name beside it, then rename it into place.
+
+    Raises OSError, which names the file.
+    """
     directory, _, name = path.rpartition("/")
     temporary = f"{directory or '.'}/.{name}.{posix.getpid()}"
     flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_NOFOLLOW | posix.O_CLOEXEC
@@ -289,9 +292,9 @@ def write_atomically(path: str, content: bytes, mode: int) -> None:
         finally:
             posix.close(descriptor)
         posix.rename(temporary, path)
-    except OSError:
+    except OSError as error:
         posix.unlink(temporary)
-        raise
+        raise OSError(error.errno, error.strerror, path) from error
 
 
 def make_directories(path: str, mode: int) -> None:
