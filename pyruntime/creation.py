@@ -20,6 +20,7 @@ from pyruntime.errors import ConfigError, PyruntimeError
 from pyruntime.init_process import InitProcess
 from pyruntime.plan import compile as compiler
 from pyruntime.plan import mounts, namespaces
+from pyruntime.plan.hooks import INSIDE
 from pyruntime.plan.operations import KINDS
 from pyruntime.plan.settings import Settings
 from pyruntime.request import absolute
@@ -80,7 +81,7 @@ class Creation:
         self._open_descriptors()
         self._mark("compile")
         plan = compiler.create(self.settings)
-        self._warn(plan.warnings + hooks.output_warnings(self.settings.config))
+        self._warn(plan.warnings)
         self._mark("spawn")
         self.init = InitProcess(plan)
         close_on_exec(3 + self.settings.preserve)
@@ -302,14 +303,21 @@ class Creation:
             posix.mkdir(self.container.path("notify"), 0o755)
         if self.settings.process.get("terminal"):
             self.inherited["console"] = self._console()
-        for kind in ("createContainer", "startContainer"):
-            if self.settings.hooks(kind):
-                self.inherited["state " + kind] = hooks.state_file(None)
+        self._open_for_hooks()
         if any(mounts.idmapped(mount) for mount in self.settings.config.get("mounts") or ()):
             from pyruntime import idmapped
 
             self.inherited.update(idmapped.open_all(self.settings))
         self.settings.descriptors = self.inherited
+
+    def _open_for_hooks(self) -> None:
+        """For the hooks that the init runs: their stdin, and the files for what they write."""
+        assert self.container is not None
+        inside = [kind for kind in INSIDE if self.settings.hooks(kind)]
+        for kind in inside:
+            self.inherited["state " + kind] = hooks.state_file(None)
+        if inside:
+            self.inherited.update(hooks.open_outputs(self.container.oci_state(state.CREATING)))
 
     def _console(self) -> int:
         if self.terminal != -1:

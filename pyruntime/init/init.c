@@ -103,6 +103,7 @@ static struct header *header;
 static struct results *results;
 static int slot[SLOT_LIMIT];
 static int sync_fd, report_fd = EMPTY;
+static int hook_streams[2] = { EMPTY, EMPTY }; /* What hooks get as stdout and stderr. */
 static uint32_t current;
 static int filtered;
 static char executable[PATH_LIMIT];
@@ -331,6 +332,9 @@ static void hook_child(const char *path, char **args, char **env, int input)
 	SYS3(lseek, input, 0, 0);
 	if (SYS3(dup3, input, 0, 0) < 0)
 		leave(126);
+	for (int i = 0; i < 2; i++)
+		if (hook_streams[i] >= 0 && SYS3(dup3, hook_streams[i], i + 1, 0) < 0)
+			leave(126);
 	SYS3(execve, path, args, env);
 	leave(127);
 }
@@ -441,15 +445,18 @@ static long find_executable(const char *file, const char *path)
 }
 
 /* Close everything from first upward but the kept descriptors, which are few. */
+enum { KEPT = 6 };
+
 static long close_from(unsigned int first, const int64_t *kept)
 {
-	int keep[4] = { fd_of(kept[0]), fd_of(kept[1]), fd_of(kept[2]), sync_fd };
+	int keep[KEPT] = { fd_of(kept[0]), fd_of(kept[1]), fd_of(kept[2]), sync_fd,
+			   hook_streams[0], hook_streams[1] };
 	long result = 0;
 
 	while (result == 0) {
 		unsigned int next = ~0u;
 
-		for (int i = 0; i < 4; i++)
+		for (int i = 0; i < KEPT; i++)
 			if (keep[i] >= 0 && (unsigned int)keep[i] >= first && (unsigned int)keep[i] < next)
 				next = (unsigned int)keep[i];
 		if (next == ~0u)
@@ -853,6 +860,10 @@ static long perform(struct operation *op)
 					     SYS3(dup3, fd_of(a[0]), a[1], 0);
 	case OP_run_hook:
 		return run_hook(text_of(a[0]), vector_of(a[1]), vector_of(a[2]), fd_of(a[3]), a[4]);
+	case OP_hook_output:
+		hook_streams[0] = fd_of(a[0]);
+		hook_streams[1] = fd_of(a[1]);
+		return 0;
 	case OP_find_executable:
 		return find_executable(text_of(a[0]), text_of(a[1]));
 	case OP_wait_start:
