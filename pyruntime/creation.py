@@ -82,6 +82,10 @@ class Creation:
         self._mark("compile")
         plan = compiler.create(self.settings)
         self._warn(plan.warnings)
+        if self.settings.config.get("annotations"):
+            from pyruntime import annotation_rules
+
+            self._warn(annotation_rules.warnings(self.settings.config))
         self._mark("spawn")
         self.init = InitProcess(plan)
         close_on_exec(3 + self.settings.preserve)
@@ -132,7 +136,7 @@ class Creation:
         if posix.environ.get(b"NOTIFY_SOCKET") and settings.is_new("mount"):
             self._proxy_notifications(settings)
         if settings.linux.get("seccomp"):
-            settings.seccomp = self._filter(settings.linux["seccomp"])
+            settings.seccomp = self._filter(document)
         return settings
 
     def _proxy_notifications(self, settings: Settings) -> None:
@@ -181,12 +185,18 @@ class Creation:
                 ]
             )
 
-    def _filter(self, seccomp: dict[str, Any]) -> Any:
+    def _filter(self, config: dict[str, Any]) -> Any:
         """The compiled seccomp filter, from the cache if it was compiled before."""
-        from pyruntime.seccomp.filter import filter_for
+        seccomp = config["linux"]["seccomp"]
+        from pyruntime.seccomp.filter import UNKNOWN_CALL, filter_for
 
         state.make_directories(self.request.root, 0o711)
         found = filter_for(seccomp, self.request.root + "/~seccomp")
+        unknown = [line for line in found.warnings if UNKNOWN_CALL in line]
+        if unknown:
+            from pyruntime import annotation_rules
+
+            annotation_rules.refuse_unknown_calls(config, unknown)
         self._warn(found.warnings)
         if found.listener:
             from pyruntime.seccomp import agent

@@ -15,7 +15,7 @@ DEFAULT_SIGNALS = [number for number in range(1, 65) if number not in (9, 19, 32
 FOR_EVER = -1
 OUTPUT_LIMIT = 4096
 OUTPUT_MODE = 0o600
-# Annotations that name files for what the hooks write, as crun has them (R253).
+# Annotations that name files for what the hooks write; here, for start imports this module.
 OUTPUTS = ("run.oci.hooks.stdout", "run.oci.hooks.stderr")
 
 

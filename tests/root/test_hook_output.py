@@ -89,3 +89,24 @@ def test_a_file_for_the_hooks_inside_that_cannot_be_opened(
     annotate(container, stdout=workplace / "out", stderr="/there/is/none")
     container.bundle.hook("startContainer", "true")
     assert "annotations[run.oci.hooks.stderr]: open /there/is/none" in container.refused()
+
+
+@pytest.mark.rows("R253")
+def test_an_annotation_without_effect_is_warned_of(container: Container) -> None:
+    container.bundle.args("/bin/true")
+    container.bundle.config["annotations"] = {"run.oci.handler": "krun", "org.example": "x"}
+    container.create()
+    assert container.errors().count("annotations[") == 1
+    assert "annotations[run.oci.handler]: not supported" in container.errors()
+
+
+@pytest.mark.rows("R236", "R253")
+def test_an_unknown_system_call_fails_if_asked(container: Container) -> None:
+    container.bundle.args("/bin/true")
+    rules = [{"names": ["no_such_call"], "action": "SCMP_ACT_ERRNO"}]
+    container.bundle.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules}
+    container.create().delete("--force")
+    name = "run.oci.seccomp_fail_unknown_syscall"
+    container.bundle.config["annotations"] = {name: "1"}
+    message = container.refused()  # the second time from the cache, warning and all
+    assert "linux.seccomp.syscalls[0].names[0]: system call 'no_such_call'" in message
