@@ -368,7 +368,7 @@ class Creation:
             self._mark("wait")
             kind = init.receive()
             if kind == 0:
-                raise init.failure()
+                raise failures.name_destination(init.failure(), self.settings.config)
             if kind == namespaces.SYNC_READY:
                 return
             ANSWERS[kind](self, init)

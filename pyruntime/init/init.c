@@ -304,6 +304,21 @@ static long wait_start(int fifo, int report)
 	return count == 1 ? 0 : count < 0 ? count : -EPIPE;
 }
 
+/* For a file on a directory the kernel says EINVAL, where mount(2) has said ENOTDIR. */
+static long attach(int mount, int target, const char *path, uint32_t flags)
+{
+	struct statx above, below;
+	long result = SYS5(move_mount, mount, "", target, path, flags | MOVE_MOUNT_F_EMPTY_PATH);
+
+	if (result != -EINVAL || path[0] != '\0')
+		return result;
+	if (describe(mount, &above) < 0 || describe(target, &below) < 0)
+		return result;
+	if (((above.stx_mode & S_IFMT) == S_IFDIR) != ((below.stx_mode & S_IFMT) == S_IFDIR))
+		return -ENOTDIR;
+	return result;
+}
+
 /* --- processes -------------------------------------------------------------- */
 
 static long new_process(uint64_t flags, uint64_t signal, int cgroup)
@@ -765,8 +780,7 @@ static long perform(struct operation *op)
 		return fill(a[0], SYS3(open_tree, fd_of(a[1]), text_of(a[2]),
 				       (uint32_t)a[3] | OPEN_TREE_CLOEXEC));
 	case OP_move_mount:
-		return SYS5(move_mount, fd_of(a[0]), "", fd_of(a[1]), text_of(a[2]),
-			    (uint32_t)a[3] | MOVE_MOUNT_F_EMPTY_PATH);
+		return attach(fd_of(a[0]), fd_of(a[1]), text_of(a[2]), (uint32_t)a[3]);
 	case OP_mount_setattr:
 		return set_attributes(op);
 	case OP_fsopen:
