@@ -9,6 +9,7 @@ from pyruntime import config as configs
 from pyruntime import facts as host
 from pyruntime import failures, home, hooks, id_maps, processes, state, stored
 from pyruntime.descriptors import (
+    check_console,
     check_preserved,
     close_on_exec,
     connect,
@@ -43,11 +44,11 @@ WAIT_START = 51
 class Creation:
     """One create, from the bundle to an init that waits for start."""
 
-    def __init__(self, request: Request, terminal: int = -1, trace: Trace | None = None) -> None:
+    def __init__(self, request: Request, terminal: int = -1) -> None:
         self.request = request
         self.identifier = request.arguments[0]
         self.terminal = terminal
-        self.trace = trace
+        self.trace = _trace(request)
         self.facts = host.gather()
         self.inherited: dict[str, int] = {}
         self.container: state.Container | None = None
@@ -205,18 +206,9 @@ class Creation:
         return found if found.program else None
 
     def _check_terminal(self) -> None:
-        options = self.request.options
-        terminal = bool(self.settings.process.get("terminal"))
-        if self.terminal != -1:
-            return
-        if terminal and not options.get("console_socket"):
-            raise PyruntimeError(
-                "cannot allocate tty if runc will detach without setting console socket"
-            )
-        if not terminal and options.get("console_socket"):
-            raise PyruntimeError(
-                "cannot use console socket if runc will not detach or allocate tty"
-            )
+        if self.terminal == -1:
+            wanted = bool(self.settings.process.get("terminal"))
+            check_console(wanted, self.request.options.get("console_socket"))
 
     def _values(self) -> dict[str, Any]:
         """The first state: enough for `delete --force` to clean up after us."""
@@ -450,17 +442,11 @@ class Creation:
         stored.write(container, self.settings.config)
         pid_file = self.request.options.get("pid_file")
         if pid_file:
-            self._write_pid_file(pid_file, init.pid)
+            state.write_pid_file(pid_file, init.pid)
         init.answer()
         if self.trace is not None:
             self._mark("end")
             self.trace.write(self.request.options["trace"], init)
-
-    def _write_pid_file(self, path: str, pid: int) -> None:
-        try:
-            state.write_atomically(path, str(pid).encode(), 0o666)
-        except OSError as error:
-            raise PyruntimeError(f"pid-file {path}: {failures.reason(error.errno or 0)}") from None
 
     def _tail(self, init: InitProcess) -> dict[str, Any]:
         """What `start` needs to name a failure: the operations after the wait."""
@@ -531,6 +517,15 @@ ANSWERS = {
     namespaces.SYNC_HOOKS: Creation._run_hooks,
     namespaces.SYNC_LISTENER: Creation._send_listener,
 }
+
+
+def _trace(request: Request) -> Trace | None:
+    """What takes the times, if --trace asks for them."""
+    if not request.options.get("trace"):
+        return None
+    from pyruntime.trace import Trace
+
+    return Trace()
 
 
 def _first_text(operation: Any) -> str:
