@@ -12,7 +12,7 @@ import sys
 from errno import EBADF
 
 from pyruntime import options, parsing
-from pyruntime.errors import PyruntimeError
+from pyruntime.errors import CgroupError, HookError, OperationError, PyruntimeError
 from pyruntime.log import Log
 
 TYPE_CHECKING = False
@@ -26,6 +26,9 @@ _PREFIXES = {
     "run": "pyruntime run failed: ",
     "exec": "exec failed: ",
 }
+# runc's words for whatever stops a process on its way to its program: people look for them.
+_NOT_STARTED = "unable to start container process: "
+_STARTING = ("create", "run", "start", "exec")
 _EXEC_FAILED = 255
 _STDOUT = "write /dev/stdout"  # as runc names it
 
@@ -99,7 +102,7 @@ def _report(error: BaseException, log: Log, verb: str) -> int:
     except OSError:
         pass  # the error to be reported came first, or is this very one
     try:
-        message = _PREFIXES.get(verb, "") + _message(error)
+        message = _prefix(error, verb) + _message(error)
         if log.debug_enabled:
             _log_traceback(error, log)
         log.fatal(message, _place(error))
@@ -117,6 +120,13 @@ def _advise(message: str, verb: str) -> None:
     advice = hint(message, verb)
     if advice:
         posix.write(2, f"hint: {advice}\n".encode())
+
+
+def _prefix(error: BaseException, verb: str) -> str:
+    """What stands before the message: the verb, and whether it was the process that failed."""
+    kinds = (OperationError, HookError, CgroupError)
+    failed = verb in _STARTING and isinstance(error, kinds)
+    return _PREFIXES.get(verb, "") + (_NOT_STARTED if failed else "")
 
 
 def _message(error: BaseException) -> str:

@@ -9,6 +9,7 @@ from pyruntime import config as configs
 from pyruntime import facts as host
 from pyruntime import failures, home, hooks, id_maps, processes, state, stored
 from pyruntime.descriptors import (
+    check_console,
     check_preserved,
     close_on_exec,
     connect,
@@ -20,6 +21,7 @@ from pyruntime.errors import ConfigError, PyruntimeError
 from pyruntime.init_process import InitProcess
 from pyruntime.plan import compile as compiler
 from pyruntime.plan import mounts, namespaces
+from pyruntime.plan.hooks import INSIDE
 from pyruntime.plan.operations import KINDS
 from pyruntime.plan.settings import Settings
 from pyruntime.request import absolute
@@ -42,11 +44,11 @@ WAIT_START = 51
 class Creation:
     """One create, from the bundle to an init that waits for start."""
 
-    def __init__(self, request: Request, terminal: int = -1, trace: Trace | None = None) -> None:
+    def __init__(self, request: Request, terminal: int = -1) -> None:
         self.request = request
         self.identifier = request.arguments[0]
         self.terminal = terminal
-        self.trace = trace
+        self.trace = _trace(request)
         self.facts = host.gather()
         self.inherited: dict[str, int] = {}
         self.container: state.Container | None = None
@@ -80,7 +82,11 @@ class Creation:
         self._open_descriptors()
         self._mark("compile")
         plan = compiler.create(self.settings)
-        self._warn(plan.warnings + hooks.output_warnings(self.settings.config))
+        self._warn(plan.warnings)
+        if self.settings.config.get("annotations"):
+            from pyruntime import annotation_rules
+
+            self._warn(annotation_rules.warnings(self.settings.config))
         self._mark("spawn")
         self.init = InitProcess(plan)
         close_on_exec(3 + self.settings.preserve)
@@ -131,7 +137,7 @@ class Creation:
         if posix.environ.get(b"NOTIFY_SOCKET") and settings.is_new("mount"):
             self._proxy_notifications(settings)
         if settings.linux.get("seccomp"):
-            settings.seccomp = self._filter(settings.linux["seccomp"])
+            settings.seccomp = self._filter(document)
         return settings
 
     def _proxy_notifications(self, settings: Settings) -> None:
@@ -180,12 +186,18 @@ class Creation:
                 ]
             )
 
-    def _filter(self, seccomp: dict[str, Any]) -> Any:
+    def _filter(self, config: dict[str, Any]) -> Any:
         """The compiled seccomp filter, from the cache if it was compiled before."""
-        from pyruntime.seccomp.filter import filter_for
+        seccomp = config["linux"]["seccomp"]
+        from pyruntime.seccomp.filter import UNKNOWN_CALL, filter_for
 
         state.make_directories(self.request.root, 0o711)
         found = filter_for(seccomp, self.request.root + "/~seccomp")
+        unknown = [line for line in found.warnings if UNKNOWN_CALL in line]
+        if unknown:
+            from pyruntime import annotation_rules
+
+            annotation_rules.refuse_unknown_calls(config, unknown)
         self._warn(found.warnings)
         if found.listener:
             from pyruntime.seccomp import agent
@@ -194,18 +206,9 @@ class Creation:
         return found if found.program else None
 
     def _check_terminal(self) -> None:
-        options = self.request.options
-        terminal = bool(self.settings.process.get("terminal"))
-        if self.terminal != -1:
-            return
-        if terminal and not options.get("console_socket"):
-            raise PyruntimeError(
-                "cannot allocate tty if runc will detach without setting console socket"
-            )
-        if not terminal and options.get("console_socket"):
-            raise PyruntimeError(
-                "cannot use console socket if runc will not detach or allocate tty"
-            )
+        if self.terminal == -1:
+            wanted = bool(self.settings.process.get("terminal"))
+            check_console(wanted, self.request.options.get("console_socket"))
 
     def _values(self) -> dict[str, Any]:
         """The first state: enough for `delete --force` to clean up after us."""
@@ -314,14 +317,21 @@ class Creation:
             posix.mkdir(self.container.path("notify"), 0o755)
         if self.settings.process.get("terminal"):
             self.inherited["console"] = self._console()
-        for kind in ("createContainer", "startContainer"):
-            if self.settings.hooks(kind):
-                self.inherited["state " + kind] = hooks.state_file(None)
+        self._open_for_hooks()
         if any(mounts.idmapped(mount) for mount in self.settings.config.get("mounts") or ()):
             from pyruntime import idmapped
 
             self.inherited.update(idmapped.open_all(self.settings))
         self.settings.descriptors = self.inherited
+
+    def _open_for_hooks(self) -> None:
+        """For the hooks that the init runs: their stdin, and the files for what they write."""
+        assert self.container is not None
+        inside = [kind for kind in INSIDE if self.settings.hooks(kind)]
+        for kind in inside:
+            self.inherited["state " + kind] = hooks.state_file(None)
+        if inside:
+            self.inherited.update(hooks.open_outputs(self.container.oci_state(state.CREATING)))
 
     def _console(self) -> int:
         if self.terminal != -1:
@@ -362,7 +372,7 @@ class Creation:
             self._mark("wait")
             kind = init.receive()
             if kind == 0:
-                raise init.failure()
+                raise failures.name_destination(init.failure(), self.settings.config)
             if kind == namespaces.SYNC_READY:
                 return
             ANSWERS[kind](self, init)
@@ -444,17 +454,11 @@ class Creation:
         stored.write(container, self.settings.config)
         pid_file = self.request.options.get("pid_file")
         if pid_file:
-            self._write_pid_file(pid_file, init.pid)
+            state.write_pid_file(pid_file, init.pid)
         init.answer()
         if self.trace is not None:
             self._mark("end")
             self.trace.write(self.request.options["trace"], init)
-
-    def _write_pid_file(self, path: str, pid: int) -> None:
-        try:
-            state.write_atomically(path, str(pid).encode(), 0o666)
-        except OSError as error:
-            raise PyruntimeError(f"pid-file {path}: {failures.reason(error.errno or 0)}") from None
 
     def _tail(self, init: InitProcess) -> dict[str, Any]:
         """What `start` needs to name a failure: the operations after the wait."""
@@ -525,6 +529,15 @@ ANSWERS = {
     namespaces.SYNC_HOOKS: Creation._run_hooks,
     namespaces.SYNC_LISTENER: Creation._send_listener,
 }
+
+
+def _trace(request: Request) -> Trace | None:
+    """What takes the times, if --trace asks for them."""
+    if not request.options.get("trace"):
+        return None
+    from pyruntime.trace import Trace
+
+    return Trace()
 
 
 def _first_text(operation: Any) -> str:

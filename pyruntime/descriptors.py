@@ -57,6 +57,16 @@ def close_on_exec(first: int) -> None:
                 continue  # the descriptor with which the directory was read
 
 
+def check_console(wanted: bool, path: str | None) -> None:
+    """A terminal that nobody stays with needs a socket for its master, and only such a one."""
+    if wanted and not path:
+        raise PyruntimeError(
+            "cannot allocate tty if runc will detach without setting console socket"
+        )
+    if path and not wanted:
+        raise PyruntimeError("cannot use console socket if runc will not detach or allocate tty")
+
+
 def connect(path: str) -> int:
     """A descriptor connected to the AF_UNIX stream socket at a path of any length."""
     end = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import posix
 
-from pyruntime import exec_section, failures, home, processes, state
+from pyruntime import exec_section, home, processes, state
 from pyruntime import facts as host
-from pyruntime.descriptors import check_preserved, close_on_exec, connect, send_pidfd
+from pyruntime.descriptors import (
+    check_console,
+    check_preserved,
+    close_on_exec,
+    connect,
+    send_pidfd,
+)
 from pyruntime.errors import OperationError, PyruntimeError, StateError
 from pyruntime.init_process import InitProcess
 from pyruntime.plan import exec as compiler
@@ -95,7 +101,7 @@ class Execution:
             send_pidfd(options["pidfd_socket"], init.pid, "setns")
         pid_file = options.get("pid_file")
         if pid_file:
-            self._write_pid_file(pid_file, init.pid)
+            state.write_pid_file(pid_file, init.pid)
         try:
             self._let_go(init)
         except BaseException:
@@ -120,16 +126,8 @@ class Execution:
             raise StateError(REFUSALS[status])
 
     def _check_terminal(self) -> None:
-        options = self.request.options
-        detached = options.get("detach") and self.process.get("terminal")
-        if detached and not options.get("console_socket"):
-            raise PyruntimeError(
-                "cannot allocate tty if runc will detach without setting console socket"
-            )
-        if not detached and options.get("console_socket"):
-            raise PyruntimeError(
-                "cannot use console socket if runc will not detach or allocate tty"
-            )
+        detached = self.request.options.get("detach") and self.process.get("terminal")
+        check_console(bool(detached), self.request.options.get("console_socket"))
 
     def _open_descriptors(self, terminal: Terminal | None) -> None:
         pidfd = processes.open_pidfd(self.container.pid, self.container.started)
@@ -204,12 +202,6 @@ class Execution:
         return found if found.program else None
 
     # --- the rest ----------------------------------------------------------------
-
-    def _write_pid_file(self, path: str, pid: int) -> None:
-        try:
-            state.write_atomically(path, str(pid).encode(), 0o666)
-        except OSError as error:
-            raise PyruntimeError(f"pid-file {path}: {failures.reason(error.errno or 0)}") from None
 
     def _failure(self, init: InitProcess) -> PyruntimeError:
         """Why the init left. That there is nothing to join any more has a better name."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import errno as e
 import posix
 
-from pyruntime.errors import OperationError
+from pyruntime.errors import OperationError, PyruntimeError
 from pyruntime.plan.operations import NAMES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Any
 
     from pyruntime.plan.operation import Argument
 
@@ -81,6 +82,20 @@ def describe(name: str, at: str, arguments: Arguments, errno: int, detail: int) 
         message = f"{at.removeprefix('.') or 'init'}: {name}{subject}: {reason(errno)}"
         message += f" ({hint})" if hint else ""
     return OperationError(message, at, errno)
+
+
+def name_destination(error: PyruntimeError, config: dict[str, Any]) -> PyruntimeError:
+    """The same error, which says where the mount was to be if it is about one of mounts[]."""
+    at = getattr(error, "path", "")
+    number = at.removeprefix(".mounts[").removesuffix("]")
+    mounts = config.get("mounts") or []
+    if not isinstance(error, OperationError) or not number.isdigit() or int(number) >= len(mounts):
+        return error
+    place, text = mounts[int(number)]["destination"], str(error)
+    name = at.removeprefix(".")
+    if place not in text and text.startswith(name + ": "):
+        return OperationError(f"{name} {place}{text.removeprefix(name)}", at, error.errno)
+    return error
 
 
 def name_of(number: int) -> str:

@@ -15,9 +15,8 @@ DEFAULT_SIGNALS = [number for number in range(1, 65) if number not in (9, 19, 32
 FOR_EVER = -1
 OUTPUT_LIMIT = 4096
 OUTPUT_MODE = 0o600
-# Annotations that name files for what the hooks write, as crun has them (R253).
-STDOUT = "run.oci.hooks.stdout"
-STDERR = "run.oci.hooks.stderr"
+# Annotations that name files for what the hooks write; here, for start imports this module.
+OUTPUTS = ("run.oci.hooks.stdout", "run.oci.hooks.stderr")
 
 
 def run(kind: str, hooks: list[dict[str, Any]], state: dict[str, Any]) -> None:
@@ -47,7 +46,7 @@ def run_one(at: str, hook: dict[str, Any], state: dict[str, Any]) -> None:
     stdin, output = state_file(state), posix.memfd_create("output", 1)
     streams = [output, output]
     try:
-        for number, annotation in enumerate((STDOUT, STDERR)):
+        for number, annotation in enumerate(OUTPUTS):
             if (state.get("annotations") or {}).get(annotation):
                 streams[number] = _open_output(annotation, state)
         status = _execute(hook, stdin, streams)
@@ -78,16 +77,22 @@ def fill(descriptor: int, state: dict[str, Any]) -> None:
     posix.lseek(descriptor, 0, 0)
 
 
-def output_warnings(config: dict[str, Any]) -> list[str]:
-    """The hooks that the init runs keep the container's own stdout and stderr."""
-    annotations, wanted = config.get("annotations") or {}, config.get("hooks") or {}
-    inside = [kind for kind in ("createContainer", "startContainer") if wanted.get(kind)]
-    return [
-        f"annotations[{name}]: not for hooks.{kind}, which writes where the container does"
-        for name in (STDOUT, STDERR)
-        if annotations.get(name)
-        for kind in inside
-    ]
+def open_outputs(state: dict[str, Any]) -> dict[str, int]:
+    """The files that the annotations name, open, for the hooks that the init runs.
+
+    By the annotation's name. Raises HookError with none of them left open.
+    """
+    annotations = state.get("annotations") or {}
+    opened: dict[str, int] = {}
+    try:
+        for annotation in OUTPUTS:
+            if annotations.get(annotation):
+                opened[annotation] = _open_output(annotation, state)
+    except HookError:
+        for descriptor in opened.values():
+            posix.close(descriptor)
+        raise
+    return opened
 
 
 def _open_output(annotation: str, state: dict[str, Any]) -> int:

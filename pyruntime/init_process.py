@@ -38,7 +38,7 @@ class InitProcess:
         self.outer = 0
         self.pid = 0
         self.results = -1
-        self.early: list[int] = []
+        self.early: list[tuple[int, int]] = []
         self.value = 0
         self.socket: _socket.socket | None = None
 
@@ -77,7 +77,8 @@ class InitProcess:
         its parent's word of the child's pid, and is kept back until then.
         """
         if self.early and self.pid:
-            return self.early.pop(0)
+            kind, self.value = self.early.pop(0)
+            return kind
         kind, value = self._read()
         self.value = value
         if kind == CLONED:
@@ -85,7 +86,7 @@ class InitProcess:
             posix.waitpid(self.outer, 0)
             self.outer = 0
         elif kind and not self.pid and kind not in BEFORE_CLONE:
-            self.early.append(kind)
+            self.early.append((kind, value))
             return self.receive()
         return kind
 

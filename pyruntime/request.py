@@ -108,8 +108,10 @@ def _is_in_user_namespace() -> bool:
 
 def _make_sticky(directory: str) -> None:
     """Make the directory, private and sticky: sticky ones are not pruned from XDG_RUNTIME_DIR."""
+    from pyruntime.state import make_directories
+
     try:
-        _make_directories(directory)
+        make_directories(directory, 0o700, 0o700)
         posix.chmod(directory, 0o1700)
     except OSError as error:
         raise PyruntimeError(
@@ -118,20 +120,13 @@ def _make_sticky(directory: str) -> None:
         ) from error
 
 
-def _make_directories(path: str) -> None:
-    try:
-        posix.mkdir(path, 0o700)
-    except FileExistsError:
-        return
-    except FileNotFoundError:
-        _make_directories(path.rpartition("/")[0])
-        posix.mkdir(path, 0o700)
-
-
 def absolute(path: str) -> str:
     """The path from "/", without ".", ".." and double slashes; links are not followed."""
-    if path[:1] != "/":
-        path = posix.getcwd() + "/" + path
+    return clean(path if path[:1] == "/" else posix.getcwd() + "/" + path)
+
+
+def clean(path: str) -> str:
+    """An absolute path without empty, `.` and `..` parts; `..` at the root stays there."""
     parts: list[str] = []
     for part in path.split("/"):
         if part == "..":

@@ -101,7 +101,7 @@ class Allocation:
     def _write_schemata(self, lines: list[str], at: str) -> None:
         if lines:
             content = "".join(line + "\n" for line in lines)
-            _write(self.root, at, self.directory + "/schemata", content)
+            write_file(self.root, at, self.directory + "/schemata", content)
 
     def _compare(self) -> None:
         """An existing class must already have what is asked for (R203)."""
@@ -147,7 +147,7 @@ def find_mount(mountinfo: str) -> str:
 def join(directories: list[str], pid: int) -> None:
     """Put a process into a class, and into its monitoring group. Raises OperationError."""
     for directory in directories:
-        _write("", AT, directory + "/tasks", f"{pid}\n")
+        write_file("", AT, directory + "/tasks", f"{pid}\n")
 
 
 def remove(directories: list[str]) -> None:
@@ -219,7 +219,8 @@ def _bandwidth_step(root: str) -> int:
     return int(text) if text.isdigit() and int(text) else 1
 
 
-def _write(root: str, at: str, path: str, content: str) -> None:
+def write_file(root: str, at: str, path: str, content: str) -> None:
+    """Write to a file of resctrl in one go. Raises OperationError with what the kernel says."""
     try:
         descriptor = posix.open(path, posix.O_WRONLY | posix.O_CLOEXEC)
         try:

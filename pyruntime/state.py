@@ -278,7 +278,10 @@ def write_all(descriptor: int, content: bytes) -> None:
 
 
 def write_atomically(path: str, content: bytes, mode: int) -> None:
-    """Write a file under another name beside it, then rename it into place."""
+    """Write a file under another name beside it, then rename it into place.
+
+    Raises OSError, which names the file.
+    """
     directory, _, name = path.rpartition("/")
     temporary = f"{directory or '.'}/.{name}.{posix.getpid()}"
     flags = posix.O_WRONLY | posix.O_CREAT | posix.O_TRUNC | posix.O_NOFOLLOW | posix.O_CLOEXEC
@@ -289,20 +292,33 @@ def write_atomically(path: str, content: bytes, mode: int) -> None:
         finally:
             posix.close(descriptor)
         posix.rename(temporary, path)
-    except OSError:
+    except OSError as error:
         posix.unlink(temporary)
-        raise
+        raise OSError(error.errno, error.strerror, path) from error
 
 
-def make_directories(path: str, mode: int) -> None:
-    """mkdir -p."""
+def write_pid_file(path: str, pid: int) -> None:
+    """Write a pid as engines read it: complete at once, without a newline (R290)."""
+    from pyruntime import failures  # which most commands do without
+
+    try:
+        write_atomically(path, str(pid).encode(), 0o666)
+    except OSError as error:
+        raise PyruntimeError(f"pid-file {path}: {failures.reason(error.errno or 0)}") from None
+
+
+def make_directories(path: str, mode: int, above: int = 0o755) -> None:
+    """mkdir -p; those above get a mode of their own."""
     try:
         posix.mkdir(path, mode)
     except FileExistsError:
         return
     except FileNotFoundError:
-        make_directories(path.rpartition("/")[0], 0o755)
-        make_directories(path, mode)
+        parent = path.rstrip("/").rpartition("/")[0]
+        if not parent:
+            raise
+        make_directories(parent, above, above)
+        make_directories(path, mode, above)
 
 
 def remove_directory(path: str) -> None:

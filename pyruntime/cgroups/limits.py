@@ -11,6 +11,7 @@ from pyruntime.errors import CgroupError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from pyruntime.cgroups.conversions import Write
@@ -31,8 +32,13 @@ def apply(cgroup: Cgroup, resources: Resources) -> None:
     limits.write_all(writes)
 
 
-def update(cgroup: Cgroup, old: Resources, new: Resources) -> Resources:
-    """Change what `new` asks for and return what holds now. Raises CgroupError, undone."""
+def update(
+    cgroup: Cgroup, old: Resources, new: Resources, keep: Callable[[Resources], None] | None
+) -> Resources:
+    """Change what `new` asks for and return what holds now. Raises CgroupError, undone.
+
+    `keep` is told what holds before it can no longer be undone: what it raises undoes it.
+    """
     limits = Limits(cgroup)
     merged = conversions.merge(old, new)
     changed = conversions.changed(merged, new)
@@ -41,7 +47,9 @@ def update(cgroup: Cgroup, old: Resources, new: Resources) -> Resources:
     limits.undo = []
     try:
         limits.write_all(writes)
-    except CgroupError:
+        if keep is not None:
+            keep(merged)
+    except (CgroupError, OSError, MemoryError):
         limits.put_back()
         raise
     return merged

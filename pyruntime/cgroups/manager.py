@@ -10,6 +10,7 @@ from pyruntime.errors import CgroupError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from pyruntime.cgroups.freezer import Freezer
@@ -102,15 +103,21 @@ class Cgroup:
 
         limits.apply(self, resources or {})
 
-    def update(self, old: dict[str, Any] | None, new: dict[str, Any] | None) -> dict[str, Any]:
+    def update(
+        self,
+        old: dict[str, Any] | None,
+        new: dict[str, Any] | None,
+        keep: Callable[[dict[str, Any]], None] | None = None,
+    ) -> dict[str, Any]:
         """Change the limits, all or none; the resources that hold afterwards are returned.
 
         `old` are those in force: half of a pair such as quota and period may be given alone.
-        Devices are left as they are. Raises CgroupError after putting back what was written.
+        Devices are left as they are. `keep` gets what holds, to write it down. Raises
+        CgroupError, or what `keep` raises, after putting back what was written.
         """
         from pyruntime.cgroups import limits
 
-        return limits.update(self, old or {}, new or {})
+        return limits.update(self, old or {}, new or {}, keep)
 
     # Processes
 
@@ -294,7 +301,12 @@ class NoCgroup:
     def apply(self, resources: dict[str, Any] | None) -> None:
         """Limits are left to whoever disabled cgroups."""
 
-    def update(self, old: dict[str, Any] | None, new: dict[str, Any] | None) -> dict[str, Any]:
+    def update(
+        self,
+        old: dict[str, Any] | None,
+        new: dict[str, Any] | None,
+        keep: Callable[[dict[str, Any]], None] | None = None,
+    ) -> dict[str, Any]:
         """Raises CgroupError: a change that has no effect must not look like one."""
         raise CgroupError("cgroups are disabled: there are no limits to update")
 

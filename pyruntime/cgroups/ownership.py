@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pyruntime.cgroups.directory import read_text
-from pyruntime.cgroups.paths import clean
+from pyruntime.request import clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

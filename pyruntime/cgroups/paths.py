@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pyruntime.errors import CgroupError
+from pyruntime.request import clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,17 +24,6 @@ def cgroup_path(config: dict[str, Any], identifier: str) -> str:
     if path == "/":
         raise CgroupError(f"linux.cgroupsPath: {asked!r} is the root cgroup")
     return path
-
-
-def clean(path: str) -> str:
-    """An absolute path without empty, `.` and `..` parts; `..` at the root stays there."""
-    parts: list[str] = []
-    for part in path.split("/"):
-        if part == "..":
-            del parts[-1:]
-        elif part not in ("", "."):
-            parts.append(part)
-    return "/" + "/".join(parts)
 
 
 class Unit:

@@ -11,10 +11,5 @@ if TYPE_CHECKING:
 
 def execute(request: Request) -> int:
     """Make the container, print nothing."""
-    creation = Creation(request)
-    if request.options.get("trace"):
-        from pyruntime.trace import Trace
-
-        creation.trace = Trace()
-    creation.run().release()
+    Creation(request).run().release()
     return 0

@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pyruntime.cgroups.manager import Cgroup, NoCgroup
     from pyruntime.request import Request
     from pyruntime.watching.table import Table
 
@@ -45,7 +46,7 @@ def execute(request: Request) -> int:
     if container.status() in (state.STOPPED, state.CREATING):
         raise StateError(f"container with id {container.identifier} is not running")
     if request.options.get("stats"):
-        Lines(container.identifier).stats(stats.collect(container.cgroup()))
+        Lines(container.identifier).stats(figures(container, container.cgroup()))
         return 0
     reporter = _reporter(form, container.identifier)
     try:
@@ -75,6 +76,16 @@ def _reporter(form: str, identifier: str) -> Lines | Table:
     from pyruntime.watching.table import Table
 
     return Table(identifier)
+
+
+def figures(container: state.Container, cgroup: Cgroup | NoCgroup) -> dict[str, Any]:
+    """All figures of one moment. Raises CgroupError."""
+    found = stats.collect(cgroup)
+    if container.values.get("resctrl_tasks"):
+        from pyruntime import resctrl_figures
+
+        found["intel_rdt"] = resctrl_figures.collect(container)
+    return found
 
 
 class Watch:
@@ -130,11 +141,11 @@ class Watch:
             return
         self.next = max(self.next + self.interval, now)
         try:
-            figures = stats.collect(self.cgroup)
+            found = figures(self.container, self.cgroup)
         except CgroupError as error:
             self.warn(str(error))
             return
-        self.reporter.stats(figures)
+        self.reporter.stats(found)
 
 
 def duration(text: str) -> int:

@@ -19,7 +19,12 @@ IDMAPPED_MOUNTS = True
 NET_DEVICES = True
 
 # Those that this runtime acts on (R253); a key with a dot at its end stands for all below.
-_UNSAFE_ANNOTATIONS = ("run.oci.hooks.", "run.oci.keep_original_groups")
+_UNSAFE_ANNOTATIONS = (
+    "run.oci.hooks.",
+    "run.oci.keep_original_groups",
+    "run.oci.mount_context_type",
+    "run.oci.seccomp_fail_unknown_syscall",
+)
 _HOOKS = (
     "prestart",
     "createRuntime",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 def execute(request: Request) -> int:
     """The program's exit status, 128 + signal; 0 with --detach."""
     if request.options.get("detach"):
-        _start(request, _creation(request).run(), starting.start_and_wait)
+        _start(request, Creation(request).run(), starting.start_and_wait)
         return 0
     from pyruntime.foreground import Signals
 
@@ -31,20 +31,11 @@ def execute(request: Request) -> int:
         signals.release()
 
 
-def _creation(request: Request, terminal: int = -1) -> Creation:
-    creation = Creation(request, terminal)
-    if request.options.get("trace"):
-        from pyruntime.trace import Trace
-
-        creation.trace = Trace()
-    return creation
-
-
 def _stay(request: Request, signals: Signals) -> int:
     from pyruntime.foreground import serve
 
     terminal = _terminal(request)
-    container = _creation(request, terminal.theirs if terminal else -1).run()
+    container = Creation(request, terminal.theirs if terminal else -1).run()
     if terminal is not None:
         terminal.receive()
     proxy = _proxy(container)

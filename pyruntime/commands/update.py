@@ -18,18 +18,12 @@ if TYPE_CHECKING:
 
 SIZE_LIMIT = 16 * 1024 * 1024
 _STDIN = 0
-_RESCTRL = (
-    ("l3_cache_schema", "Intel RDT/CAT: l3 cache schema is not enabled"),
-    ("mem_bw_schema", "Intel RDT/MBA: memory bandwidth schema is not enabled"),
-)
 
 
 def execute(request: Request) -> int:
     """Change what the flags, or the document of --resources, ask for: all of it or nothing."""
     state.load(request.root, request.arguments[0])  # that it exists is the first thing to tell
-    for option, refusal in _RESCTRL:
-        if request.options.get(option):
-            raise PyruntimeError(refusal)
+    schemata = _schemata(request.options)
     resources, ignored = resource_flags.without_kernel_memory(_asked(request))
     if ignored:
         request.log.warning(resource_flags.KERNEL_MEMORY)
@@ -37,7 +31,7 @@ def execute(request: Request) -> int:
     try:
         if container.status() in (state.STOPPED, state.CREATING):
             raise StateError("container not running")
-        update(container, resources, from_file=bool(request.options.get("resources")))
+        update(container, resources, bool(request.options.get("resources")), schemata)
     finally:
         container.release()
     return 0
@@ -56,19 +50,61 @@ def _asked(request: Request) -> Section:
     return resource_flags.from_document(document)
 
 
-def update(container: state.Container, resources: Section, from_file: bool = False) -> None:
+def _schemata(options: Section) -> Section:
+    """The lines for resctrl that the flags ask for, beside a document too (as in runc)."""
+    if not options.get("l3_cache_schema") and not options.get("mem_bw_schema"):
+        return {}
+    from pyruntime import resctrl_update
+
+    return resctrl_update.asked(options)
+
+
+def update(
+    container: state.Container,
+    resources: Section,
+    from_file: bool = False,
+    schemata: Section | None = None,
+) -> None:
     """Write the limits, then keep in the snapshot of the config what holds now.
 
     The next update needs the old values: of a pair such as quota and period one half may
-    be given alone. Raises CgroupError after putting back what was written.
+    be given alone. `schemata` are lines for resctrl, by their names in linux.intelRdt.
+    Raises CgroupError, OperationError or OSError after putting back what was written.
     """
     from pyruntime.cgroups.conversions import as_of
 
     config = container.config()
-    linux = config.setdefault("linux", {})
     if from_file:  # an engine writes it as it writes its configs
         resources = as_of(resources, config["ociVersion"])
-    linux["resources"] = container.cgroup().update(linux.get("resources"), resources)
+    if not schemata:
+        _update_cgroup(container, config, resources)
+        return
+    from pyruntime import resctrl_update
+
+    change = resctrl_update.Change(container, config, schemata)
+    change.write()
+    try:
+        if resources:
+            _update_cgroup(container, config, resources)
+        else:
+            _keep(container, config)
+    except BaseException:
+        change.put_back()
+        raise
+
+
+def _update_cgroup(container: state.Container, config: Section, resources: Section) -> None:
+    linux = config.setdefault("linux", {})
+
+    def keep(held: Section) -> None:
+        linux["resources"] = held
+        _keep(container, config)
+
+    container.cgroup().update(linux.get("resources"), resources, keep)
+
+
+def _keep(container: state.Container, config: Section) -> None:
+    """Write the snapshot of the config, and what was compiled from it."""
     text = documents.dumps(config).encode()
     container.forget_verbs()
     state.write_atomically(container.path("config.json"), text, 0o600)

@@ -103,6 +103,7 @@ static struct header *header;
 static struct results *results;
 static int slot[SLOT_LIMIT];
 static int sync_fd, report_fd = EMPTY;
+static int hook_streams[2] = { EMPTY, EMPTY }; /* What hooks get as stdout and stderr. */
 static uint32_t current;
 static int filtered;
 static char executable[PATH_LIMIT];
@@ -303,6 +304,21 @@ static long wait_start(int fifo, int report)
 	return count == 1 ? 0 : count < 0 ? count : -EPIPE;
 }
 
+/* For a file on a directory the kernel says EINVAL, where mount(2) has said ENOTDIR. */
+static long attach(int mount, int target, const char *path, uint32_t flags)
+{
+	struct statx above, below;
+	long result = SYS5(move_mount, mount, "", target, path, flags | MOVE_MOUNT_F_EMPTY_PATH);
+
+	if (result != -EINVAL || path[0] != '\0')
+		return result;
+	if (describe(mount, &above) < 0 || describe(target, &below) < 0)
+		return result;
+	if (((above.stx_mode & S_IFMT) == S_IFDIR) != ((below.stx_mode & S_IFMT) == S_IFDIR))
+		return -ENOTDIR;
+	return result;
+}
+
 /* --- processes -------------------------------------------------------------- */
 
 static long new_process(uint64_t flags, uint64_t signal, int cgroup)
@@ -331,6 +347,9 @@ static void hook_child(const char *path, char **args, char **env, int input)
 	SYS3(lseek, input, 0, 0);
 	if (SYS3(dup3, input, 0, 0) < 0)
 		leave(126);
+	for (int i = 0; i < 2; i++)
+		if (hook_streams[i] >= 0 && SYS3(dup3, hook_streams[i], i + 1, 0) < 0)
+			leave(126);
 	SYS3(execve, path, args, env);
 	leave(127);
 }
@@ -441,15 +460,18 @@ static long find_executable(const char *file, const char *path)
 }
 
 /* Close everything from first upward but the kept descriptors, which are few. */
+enum { KEPT = 6 };
+
 static long close_from(unsigned int first, const int64_t *kept)
 {
-	int keep[4] = { fd_of(kept[0]), fd_of(kept[1]), fd_of(kept[2]), sync_fd };
+	int keep[KEPT] = { fd_of(kept[0]), fd_of(kept[1]), fd_of(kept[2]), sync_fd,
+			   hook_streams[0], hook_streams[1] };
 	long result = 0;
 
 	while (result == 0) {
 		unsigned int next = ~0u;
 
-		for (int i = 0; i < 4; i++)
+		for (int i = 0; i < KEPT; i++)
 			if (keep[i] >= 0 && (unsigned int)keep[i] >= first && (unsigned int)keep[i] < next)
 				next = (unsigned int)keep[i];
 		if (next == ~0u)
@@ -758,8 +780,7 @@ static long perform(struct operation *op)
 		return fill(a[0], SYS3(open_tree, fd_of(a[1]), text_of(a[2]),
 				       (uint32_t)a[3] | OPEN_TREE_CLOEXEC));
 	case OP_move_mount:
-		return SYS5(move_mount, fd_of(a[0]), "", fd_of(a[1]), text_of(a[2]),
-			    (uint32_t)a[3] | MOVE_MOUNT_F_EMPTY_PATH);
+		return attach(fd_of(a[0]), fd_of(a[1]), text_of(a[2]), (uint32_t)a[3]);
 	case OP_mount_setattr:
 		return set_attributes(op);
 	case OP_fsopen:
@@ -853,6 +874,10 @@ static long perform(struct operation *op)
 					     SYS3(dup3, fd_of(a[0]), a[1], 0);
 	case OP_run_hook:
 		return run_hook(text_of(a[0]), vector_of(a[1]), vector_of(a[2]), fd_of(a[3]), a[4]);
+	case OP_hook_output:
+		hook_streams[0] = fd_of(a[0]);
+		hook_streams[1] = fd_of(a[1]);
+		return 0;
 	case OP_find_executable:
 		return find_executable(text_of(a[0]), text_of(a[1]));
 	case OP_wait_start:

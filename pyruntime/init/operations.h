@@ -1,5 +1,5 @@
 /* Generated from spec/plan.toml; do not edit. */
-#define PLAN_INTERFACE 1841728168u
+#define PLAN_INTERFACE 3622087266u
 enum {
 	OP_load_fd = 1,
 	OP_close = 2,
@@ -71,8 +71,9 @@ enum {
 	OP_pidfd_getfd = 68,
 	OP_sync_slot = 69,
 	OP_bpf_attach_device = 71,
+	OP_hook_output = 72,
 };
-#define OP_LIMIT 72
+#define OP_LIMIT 73
 static const char *const op_kinds[OP_LIMIT] = {
 	[OP_load_fd] = "oi",
 	[OP_close] = "s",
@@ -144,4 +145,5 @@ static const char *const op_kinds[OP_LIMIT] = {
 	[OP_pidfd_getfd] = "osi",
 	[OP_sync_slot] = "is",
 	[OP_bpf_attach_device] = "sbn",
+	[OP_hook_output] = "ss",
 };

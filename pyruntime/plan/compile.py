@@ -120,7 +120,7 @@ def _take_descriptors(plan: Plan, settings: Settings) -> None:
     if settings.process.get("terminal"):
         plan.at = ".process.terminal"
         plan.add(op.load_fd(plan.slot("console"), settings.number("console")))
-    hooks.load_states(plan, settings)
+    hooks.load(plan, settings)
     for index, mount in enumerate(settings.config.get("mounts") or ()):
         if mounts.idmapped(mount):
             plan.at = f".mounts[{index}]"

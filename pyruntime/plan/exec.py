@@ -86,8 +86,8 @@ def _make_member(plan: Plan, settings: ExecSettings) -> None:
     others; anybody else has rights only within it.
     """
     if not settings.facts.privileged:
-        _join_user_namespace(plan, settings)
-    _join(plan, settings, ("mount", "pid", "network", "ipc", "uts", "time"))
+        join_user_namespace(plan, settings)
+    join(plan, settings, "mount", "pid", "network", "ipc", "uts", "time")
     plan.at = ".linux.namespaces"
     unified = plan.slots.get("unified", NOTHING)
     if "own cgroup" in plan.slots:
@@ -103,9 +103,9 @@ def _enter(plan: Plan, settings: ExecSettings) -> None:
     """The cgroup while the host's is still in view, then the rest of the namespaces, the root."""
     plan.at = ".linux.cgroupsPath"
     namespaces.enter_cgroups(plan)
-    _join(plan, settings, ("cgroup",))
+    join(plan, settings, "cgroup")
     if settings.facts.privileged:
-        _join_user_namespace(plan, settings)
+        join_user_namespace(plan, settings)
     if not settings.no_new_keyring:
         plan.at = ".linux"
         plan.add(op.join_session_keyring("_ses." + settings.identifier), (ENOSYS, 0), (EPERM, 0))
@@ -124,7 +124,7 @@ def _become_process(plan: Plan, settings: ExecSettings) -> None:
     process.become_user(plan, settings)
 
 
-def _join(plan: Plan, settings: ExecSettings, kinds: tuple[str, ...]) -> None:
+def join(plan: Plan, settings: ExecSettings, *kinds: str) -> None:
     """setns(2) by pidfd: all at once, and never into those of a process that took over the pid."""
     flags = sum(c.NAMESPACES[kind] for kind in kinds if kind in settings.joins)
     if flags:
@@ -132,9 +132,10 @@ def _join(plan: Plan, settings: ExecSettings, kinds: tuple[str, ...]) -> None:
         plan.add(op.setns(plan.slot("init"), flags))
 
 
-def _join_user_namespace(plan: Plan, settings: ExecSettings) -> None:
+def join_user_namespace(plan: Plan, settings: ExecSettings) -> None:
+    """Be root of the container's user namespace, if it has one."""
     if "user" in settings.joins:
-        _join(plan, settings, ("user",))
+        join(plan, settings, "user")
         namespaces.become_root(plan, settings)
 
 

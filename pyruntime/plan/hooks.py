@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pyruntime.hooks import OUTPUTS
 from pyruntime.plan import operations as op
 from pyruntime.plan.builder import Plan
 
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     from pyruntime.plan.settings import Settings
 
 MILLISECONDS = 1000
+INSIDE = ("createContainer", "startContainer")
 
 
 def run(plan: Plan, settings: Settings, kind: str, env: list[str]) -> None:
@@ -27,10 +29,16 @@ def run(plan: Plan, settings: Settings, kind: str, env: list[str]) -> None:
         plan.add(op.run_hook(hook["path"], args, env if own is None else own, stdin, timeout))
 
 
-def load_states(plan: Plan, settings: Settings) -> None:
-    """Take the files with the state, one for each kind of hook that is used."""
-    for kind in ("createContainer", "startContainer"):
+def load(plan: Plan, settings: Settings) -> None:
+    """Take the files with the state, one for each kind that is used, and those for output."""
+    for kind in INSIDE:
         if settings.hooks(kind):
             plan.at = f".hooks.{kind}"
             number = settings.number("state " + kind)
             plan.add(op.load_fd(plan.slot("state " + kind), number))
+    given = [name for name in OUTPUTS if name in settings.descriptors]
+    for name in given:
+        plan.at = f".annotations[{name}]"
+        plan.add(op.load_fd(plan.slot(name), settings.number(name)))
+    if given:
+        plan.add(op.hook_output(*[plan.slots.get(name, -1) for name in OUTPUTS]))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pyruntime.plan import constants as c
-from pyruntime.plan import mounts, namespaces, process
+from pyruntime.plan import mounts, process
 from pyruntime.plan import operations as op
 from pyruntime.plan.builder import AT_FDCWD, Plan
+from pyruntime.plan.exec import join, join_user_namespace
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,15 +33,15 @@ def add(settings: ExecSettings) -> Plan:
     else:
         # A tree can be cloned only with rights over the mount namespace that it is in, so
         # clone it from a copy of the caller's which the container's root owns.
-        _join_user_namespace(plan, settings)
+        join_user_namespace(plan, settings)
         plan.add(op.unshare(c.CLONE_NEWNS))
         mounts.open_sources(plan, settings, all_of_them=True)
     kinds = {SHOWN.get(mount.get("type") or "", "") for mount in settings.config["mounts"]}
-    _join(plan, settings, "mount", *sorted(kinds))
+    join(plan, settings, "mount", *sorted(kinds))
     if "pid" in kinds and "pid" in settings.joins:  # it holds only for children
         plan.add(op.clone(c.CLONE_PARENT, NOTHING))
     if settings.facts.privileged:
-        _join_user_namespace(plan, settings)
+        join_user_namespace(plan, settings)
     _open_root(plan)
     mounts.mount_all(plan, settings)
     mounts.finish(plan, settings)
@@ -58,8 +59,8 @@ def remove(settings: ExecSettings) -> Plan:
     plan = _begin(settings)
     process.open_proc(plan)
     if not settings.facts.privileged:
-        _join_user_namespace(plan, settings)
-    _join(plan, settings, "mount")
+        join_user_namespace(plan, settings)
+    join(plan, settings, "mount")
     _open_root(plan)
     plan.add(op.fchdir(plan.slot("proc")))
     target = plan.slot("target")
@@ -96,16 +97,3 @@ def _open_root(plan: Plan) -> None:
     plan.at = ".root.path"
     root = plan.slot("root")
     plan.add(op.openat2(root, AT_FDCWD, "/", c.O_PATH | c.O_DIRECTORY, 0, 0))
-
-
-def _join(plan: Plan, settings: ExecSettings, *kinds: str) -> None:
-    flags = sum(c.NAMESPACES[kind] for kind in kinds if kind in settings.joins)
-    if flags:
-        plan.at = ".linux.namespaces"
-        plan.add(op.setns(plan.slot("init"), flags))
-
-
-def _join_user_namespace(plan: Plan, settings: ExecSettings) -> None:
-    if "user" in settings.joins:
-        _join(plan, settings, "user")
-        namespaces.become_root(plan, settings)

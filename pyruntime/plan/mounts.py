@@ -267,7 +267,10 @@ def _configure(
             calls.append(op.fsconfig(context, command, key, value, 0))
     label = settings.linux.get("mountLabel")
     if label and mount["type"] not in NO_LABEL and settings.facts.selinux:
-        calls.append(op.fsconfig(context, c.FSCONFIG_SET_STRING, "context", label, 0))
+        from pyruntime import annotation_rules
+
+        kind = annotation_rules.context_type(settings.config)
+        calls.append(op.fsconfig(context, c.FSCONFIG_SET_STRING, kind, label, 0))
     return calls
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pyruntime.plan.operation import Operation
 
-INTERFACE = 1841728168
+INTERFACE = 3622087266
 
 KINDS = {
     1: "oi",
@@ -77,6 +77,7 @@ KINDS = {
     68: "osi",
     69: "is",
     71: "sbn",
+    72: "ss",
 }
 
 NAMES = {
@@ -150,6 +151,7 @@ NAMES = {
     68: "pidfd_getfd",
     69: "sync_slot",
     71: "bpf_attach_device",
+    72: "hook_output",
 }
 
 
@@ -409,7 +411,7 @@ def wait_start(fifo: int, report: int) -> Operation:
 
 
 def close_from(first: int, a: int, b: int, c: int) -> Operation:
-    """Close every descriptor from first upward except those in three slots and the runtime's socket, which are close-on-exec (CVE-2024-21626)."""
+    """Close every descriptor from first upward except those in three slots, those of hook_output and the runtime's socket, which are close-on-exec (CVE-2024-21626)."""
     return Operation(52, (first, a, b, c))
 
 
@@ -501,3 +503,8 @@ def sync_slot(kind: int, descriptor: int) -> Operation:
 def bpf_attach_device(cgroup: int, program: bytes) -> Operation:
     """Load a program of type BPF_PROG_TYPE_CGROUP_DEVICE and attach it to a v2 cgroup beside others."""
     return Operation(71, (cgroup, program))
+
+
+def hook_output(stdout: int, stderr: int) -> Operation:
+    """What the hooks after this write to; without a slot, where the init itself writes."""
+    return Operation(72, (stdout, stderr))

@@ -12,6 +12,8 @@ import errno
 import posix
 import time
 
+from pyruntime.state import make_directories
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from posix import stat_result
@@ -39,25 +41,12 @@ def open_directory(path: str) -> int:
     try:
         descriptor = posix.open(path, flags)
     except FileNotFoundError:
-        _make(path)
+        make_directories(path, 0o700, 0o700)
         descriptor = posix.open(path, flags)
     if _is_private(posix.fstat(descriptor)):
         return descriptor
     posix.close(descriptor)
     raise OSError(errno.EPERM, "not owned by this user alone", path)
-
-
-def _make(path: str) -> None:
-    try:
-        posix.mkdir(path, 0o700)
-    except FileExistsError:
-        return
-    except FileNotFoundError:
-        parent = path.rstrip("/").rpartition("/")[0]
-        if not parent:
-            raise
-        _make(parent)
-        _make(path)
 
 
 def _is_private(status: stat_result) -> bool:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Raise this whenever the same profile would be compiled to another program or flags.
 COMPILER_VERSION = 1
+UNKNOWN_CALL = "is unknown to libseccomp"  # in the warnings for such a system call
 
 _MAGIC = b"pyrbpf\x00\x01"
 _HEADER = struct.Struct("=8sIIQQQQIII")

@@ -598,6 +598,24 @@ def test_close_from_keeps_three_slots_and_the_socket() -> None:
     assert all(rest.values())
 
 
+@pytest.mark.rows("R253")
+@pytest.mark.parametrize("which", [(1, 2), (1, -1), (-1, 2)], ids=["both", "stdout", "stderr"])
+def test_hooks_write_where_they_are_told(state: int, which: tuple[int, int]) -> None:
+    """Also after close_from, which leaves those descriptors open."""
+    files = [memory(b""), memory(b"")]
+    given = [file for file, slot in zip(files, which, strict=True) if slot != -1]
+    plan = [op.load_fd(ROOT, state)]
+    plan += [op.load_fd(slot, file) for file, slot in zip(files, which, strict=True) if slot != -1]
+    plan += [op.hook_output(*which), op.close_from(3, ROOT, -1, -1)]
+    plan += [hook("echo out; echo err >&2", stdin=ROOT)]
+    done = perform(plan, inherit=[state, *given])
+    assert done.status == 0
+    texts = [os.pread(file, 100, 0) for file in files]
+    for file in files:
+        os.close(file)
+    assert texts == [b"out\n" if which[0] != -1 else b"", b"err\n" if which[1] != -1 else b""]
+
+
 @pytest.mark.rows("R41")
 def test_close_from_can_begin_higher() -> None:
     """The first ones are those that the program is to have."""

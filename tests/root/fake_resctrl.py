@@ -28,6 +28,10 @@ def make(directory: Path) -> Path:
     (directory / "mon_groups").mkdir()
     (directory / "info/MB").mkdir(parents=True)
     (directory / "info/MB/bandwidth_gran").write_text(f"{STEP}\n")
+    (directory / "info/L3").mkdir()
+    (directory / "info/L3/cbm_mask").write_text("fffff\n")
+    (directory / "info/L3/min_cbm_bits").write_text("1\n")
+    (directory / "info/L3/num_closids").write_text("8\n")
     (directory / "info/last_cmd_status").write_text("ok\n")
     return directory
 
@@ -58,9 +62,24 @@ class Kernel:
         self.mkdir(path, mode)
         if path.startswith(self.root + "/"):
             self.put(path + "/tasks", "")
+            self.count(path + "/mon_data", 4096)
             if "/mon_groups/" not in path:
                 self.put(path + "/schemata", DEFAULT)
                 self.mkdir(path + "/mon_groups", 0o755)
+
+    def count(self, path: str, number: int) -> None:
+        """The counters of the only cache that is watched; one of them cannot be read just now."""
+        self.mkdir(path, 0o755)
+        self.mkdir(path + "/mon_L3_00", 0o755)
+        self.put(path + "/mon_L3_00/mbm_total_bytes", f"{number}\n")
+        self.put(path + "/mon_L3_00/mbm_local_bytes", "Unavailable\n")
+        self.put(path + "/mon_L3_00/llc_occupancy", f"{number}\n")
+
+    def forget(self, path: str) -> None:
+        for name in posix.listdir(path + "/mon_L3_00"):
+            posix.unlink(f"{path}/mon_L3_00/{name}")
+        self.rmdir(path + "/mon_L3_00")
+        self.rmdir(path)
 
     def remove_directory(self, path: str) -> None:
         if path.startswith(self.root + "/"):
@@ -70,6 +89,8 @@ class Kernel:
                     self.remove_directory(f"{path}/mon_groups/{group}")
                 self.rmdir(path + "/mon_groups")
             posix.unlink(path + "/tasks")
+            if "mon_data" in posix.listdir(path):  # not in what a test has made
+                self.forget(path + "/mon_data")
         self.rmdir(path)
 
     def write_file(self, descriptor: int, data: bytes) -> int:

@@ -1,4 +1,4 @@
-"""run.oci.hooks.stdout and run.oci.hooks.stderr: files for what the hooks outside write."""
+"""run.oci.hooks.stdout and run.oci.hooks.stderr: files for what hooks write."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 
 from conformance.runtime import Container
 
+INSIDE = ("createContainer", "startContainer")
 KINDS = ("prestart", "createRuntime", "poststart", "poststop")
 
 
@@ -58,10 +59,54 @@ def test_a_file_that_cannot_be_opened_fails_the_hook(container: Container) -> No
     assert "annotations[run.oci.hooks.stderr]: open /there/is/none" in container.refused()
 
 
+@pytest.mark.rows("R253", "R52", "R53")
+def test_the_hooks_inside_write_there_too(container: Container, workplace: Path) -> None:
+    annotate(container, stdout=workplace / "out", stderr=workplace / "err")
+    container.bundle.args("/bin/sh", "-c", "echo the program; ls -l /proc/self/fd")
+    for kind in INSIDE:
+        container.bundle.hook(kind, f"echo {kind}; echo {kind}! >&2")
+    container.finish()
+    assert (workplace / "out").read_text().split() == list(INSIDE)
+    assert (workplace / "err").read_text().split() == [f"{kind}!" for kind in INSIDE]
+    assert "the program" in container.output()
+    assert str(workplace / "err") not in container.output(), "the program has the file"
+    assert "createContainer" not in container.output() + container.errors()
+
+
+@pytest.mark.rows("R253", "R53")
+def test_one_file_alone_leaves_the_other_stream(container: Container, workplace: Path) -> None:
+    annotate(container, stderr=workplace / "err")
+    container.bundle.hook("startContainer", "echo to the container; echo to the file >&2")
+    container.finish()
+    assert container.output() == "to the container\n"
+    assert (workplace / "err").read_text() == "to the file\n"
+
+
+@pytest.mark.rows("R253", "R1")
+def test_a_file_for_the_hooks_inside_that_cannot_be_opened(
+    container: Container, workplace: Path
+) -> None:
+    annotate(container, stdout=workplace / "out", stderr="/there/is/none")
+    container.bundle.hook("startContainer", "true")
+    assert "annotations[run.oci.hooks.stderr]: open /there/is/none" in container.refused()
+
+
 @pytest.mark.rows("R253")
-def test_a_hook_inside_is_warned_of(container: Container, workplace: Path) -> None:
-    annotate(container, stdout=workplace / "out")
-    container.bundle.hook("createContainer", "echo inside")
+def test_an_annotation_without_effect_is_warned_of(container: Container) -> None:
+    container.bundle.args("/bin/true")
+    container.bundle.config["annotations"] = {"run.oci.handler": "krun", "org.example": "x"}
     container.create()
-    assert "annotations[run.oci.hooks.stdout]: not for hooks.createContainer" in container.errors()
-    assert container.output() == "inside\n"
+    assert container.errors().count("annotations[") == 1
+    assert "annotations[run.oci.handler]: not supported" in container.errors()
+
+
+@pytest.mark.rows("R236", "R253")
+def test_an_unknown_system_call_fails_if_asked(container: Container) -> None:
+    container.bundle.args("/bin/true")
+    rules = [{"names": ["no_such_call"], "action": "SCMP_ACT_ERRNO"}]
+    container.bundle.linux["seccomp"] = {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": rules}
+    container.create().delete("--force")
+    name = "run.oci.seccomp_fail_unknown_syscall"
+    container.bundle.config["annotations"] = {name: "1"}
+    message = container.refused()  # the second time from the cache, warning and all
+    assert "linux.seccomp.syscalls[0].names[0]: system call 'no_such_call'" in message

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,112 @@ def test_exec_joins_too(container: Container, tree: Path) -> None:
     assert container.exec("/bin/true").status == 0
     group = tree / container.id / "mon_groups" / container.id
     assert len(tasks(tree / container.id)) == len(tasks(group)) == 2
+
+
+def schemata(tree: Path, name: str) -> list[str]:
+    return (tree / name / "schemata").read_text().split()
+
+
+def snapshot(container: Container) -> dict[str, Any]:
+    text = (container.runtime.root / container.id / "config.json").read_text()
+    linux: dict[str, Any] = json.loads(text)["linux"]
+    return linux
+
+
+@pytest.mark.rows("R294", "R202")
+def test_update_changes_the_lines(container: Container, tree: Path) -> None:
+    ask(container, l3CacheSchema="L3:0=f", memBwSchema="MB:0=50").create()
+    container.runtime.ok("update", "--l3-cache-schema", "L3:1=3", container.id)
+    assert schemata(tree, container.id) == ["L3:0=0000f;1=00003", "MB:0=50;1=100"]
+    both = ["--mem-bw-schema", "MB:0=20", "--l3-cache-schema", "L3:0=ff", "--pids-limit", "17"]
+    container.runtime.ok("update", *both, container.id)
+    assert schemata(tree, container.id) == ["L3:0=000ff;1=00003", "MB:0=20;1=100"]
+    kept = snapshot(container)
+    assert kept["intelRdt"] == {"l3CacheSchema": "L3:0=ff", "memBwSchema": "MB:0=20"}
+    assert kept["resources"]["pids"]["limit"] == 17
+    container.start().stop().delete()
+    assert not (tree / container.id).exists()
+
+
+@pytest.mark.rows("R294")
+def test_update_by_a_document_takes_the_flags_for_resctrl_too(
+    container: Container, tree: Path
+) -> None:
+    """As runc does; a document's intelRdt is none of its members, and is passed over."""
+    ask(container, l3CacheSchema="L3:0=f").create()
+    document = '{"pids": {"limit": 9}, "intelRdt": {"l3CacheSchema": "L3:0=1"}}'
+    arguments = ["update", "-r", "-", "--l3-cache-schema", "L3:0=3", container.id]
+    container.runtime.ok(*arguments, stdin=document)
+    assert schemata(tree, container.id)[0] == "L3:0=00003;1=fffff"
+    assert snapshot(container)["resources"]["pids"]["limit"] == 9
+
+
+@pytest.mark.rows("R294", "R36")
+@pytest.mark.parametrize(
+    ("flags", "word"),
+    [
+        (["--l3-cache-schema", "L3:0=3", "--cpuset-cpus", "4095"], "cpuset"),
+        (["--l3-cache-schema", "L3:0=3\nXY:0=1"], "newline"),
+        (["--l3-cache-schema", "L3:0=3", "--mem-bw-schema", "L3:0=1"], "does not begin with MB:"),
+        (["--l3-cache-schema", "XY:0=3"], "Unknown or unsupported resource"),
+        (["--l3-cache-schema", "L3:0=3", "--memory", "much"], "invalid value for memory"),
+    ],
+    ids=["cgroup", "newline", "no bandwidth", "resource", "size"],
+)
+def test_an_update_that_fails_changes_no_line(
+    flags: list[str], word: str, container: Container, tree: Path
+) -> None:
+    ask(container, l3CacheSchema="L3:0=f").create()
+    before = schemata(tree, container.id), snapshot(container)
+    message = container.runtime.refused("update", *flags, container.id).stderr
+    assert word in message
+    assert (schemata(tree, container.id), snapshot(container)) == before
+
+
+@pytest.mark.rows("R294")
+def test_update_needs_a_class(container: Container, tree: Path) -> None:
+    container.bundle.args("/bin/sleep", "1000")
+    container.create()
+    arguments = ["update", "--l3-cache-schema", "L3:0=3", container.id]
+    assert "has no linux.intelRdt" in container.runtime.refused(*arguments).stderr
+    assert (tree / "schemata").read_text() == fake_resctrl.DEFAULT
+
+
+@pytest.mark.rows("R294")
+def test_update_of_a_resource_that_the_processor_does_not_have(
+    container: Container, tree: Path
+) -> None:
+    ask(container).create()
+    (tree / "schemata").write_text("L3:0=fffff\n")
+    arguments = ["update", "--mem-bw-schema", "MB:0=20", container.id]
+    message = container.runtime.refused(*arguments).stderr
+    assert "Intel RDT/MBA: memory bandwidth schema is not enabled" in message
+
+
+@pytest.mark.rows("R295")
+@pytest.mark.parametrize("monitored", [True, False])
+def test_events_tell_of_the_class(monitored: bool, container: Container) -> None:
+    ask(container, l3CacheSchema="L3:0=f", enableMonitoring=monitored).create()
+    event = container.runtime.ok("events", "--stats", container.id).json()
+    assert event["data"]["intel_rdt"] == {
+        "l3_cache_info": {"cbm_mask": "fffff", "min_cbm_bits": 1, "num_closids": 8},
+        "l3_cache_schema_root": "L3:0=fffff;1=fffff",
+        "l3_cache_schema": "L3:0=0000f;1=fffff",
+        "mem_bw_info": {"bandwidth_gran": fake_resctrl.STEP},
+        "mem_bw_schema_root": "MB:0=100;1=100",
+        "mem_bw_schema": "MB:0=100;1=100",
+        "schemata": ["L3:0=0000f;1=fffff", "MB:0=100;1=100"],
+        "mbm_stats": [{"mbm_total_bytes": 4096, "mbm_local_bytes": 0}],
+        "cmt_stats": [{"llc_occupancy": 4096}],
+    }
+
+
+@pytest.mark.rows("R295")
+def test_events_of_a_container_without_a_class(container: Container) -> None:
+    container.bundle.args("/bin/sleep", "1000")
+    container.create()
+    event = container.runtime.ok("events", "--stats", container.id).json()
+    assert event["data"]["intel_rdt"] == {}
 
 
 def missing_program(bundle: Bundle) -> None:
