@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from pyruntime.cgroups.paths import cgroup_path, clean, slice_path, systemd_unit
+from pyruntime.cgroups.paths import cgroup_path, slice_path, systemd_unit
 from pyruntime.errors import CgroupError
+from pyruntime.request import clean
 
 
 def asking(path: str | None) -> dict[str, object]:
