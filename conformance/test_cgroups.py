@@ -55,6 +55,19 @@ def cgroups_of(pid: int | str) -> dict[str, str]:
     return paths
 
 
+def main_path(pid: int | str) -> str:
+    """The path of a process where processes are counted: v1's pids, or v2."""
+    paths = cgroups_of(pid)
+    return paths.get("pids", paths.get("", ""))
+
+
+def processes_file(container: Container) -> Path:
+    """The list of processes where they are frozen: v1's freezer, or v2."""
+    mounts = [mount for mount in parse_mounts(host_mountinfo()) if mount.kind == "cgroup2"]
+    root = hierarchies().get("freezer") or Path(mounts[0].target)
+    return root / container.bundle.cgroups_path.lstrip("/") / "cgroup.procs"
+
+
 def setting_file(container: Container, name: str) -> Path:
     """The file of a setting in the container's cgroup; skips if the kernel has none such."""
     directory = hierarchy(name.split(".")[0])
@@ -101,7 +114,7 @@ def test_nested_path(container: Container) -> None:
     container.bundle.linux["cgroupsPath"] = f"{outer}/middle/inner"
     try:
         container.create()
-        assert cgroups_of(container.pid)["pids"] == f"{outer}/middle/inner"
+        assert main_path(container.pid) == f"{outer}/middle/inner"
         container.stop().delete()
         assert cgroup_directories(f"{outer}/middle/inner") == []
     finally:
@@ -116,7 +129,7 @@ def test_path_that_is_not_clean(container: Container) -> None:
     container.bundle.linux["cgroupsPath"] = f"/../x/../..{path}/."
     try:
         container.create()
-        assert cgroups_of(container.pid)["pids"] == path
+        assert main_path(container.pid) == path
     finally:
         container.clean()
         container.bundle.linux["cgroupsPath"] = path
@@ -134,12 +147,12 @@ def test_path_that_the_runtime_chooses(make_container: MakeContainer, configured
     seen = []
     for _ in range(2):
         container.create()
-        seen.append(cgroups_of(container.pid))
+        seen.append(set(cgroups_of(container.pid).values()) | {main_path(container.pid)})
+        path = main_path(container.pid)
         container.stop().delete()
     assert seen[0] == seen[1]
-    assert (name if configured else container.id) in seen[0]["pids"]
-    directories = [cgroup_directories(path) for path in seen[0].values()]
-    assert directories == [[]] * len(directories)
+    assert (name if configured else container.id) in path
+    assert [cgroup_directories(each) for each in seen[0]] == [[]] * len(seen[0])
 
 
 @pytest.mark.rows("R161")

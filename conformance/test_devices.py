@@ -403,7 +403,7 @@ def test_rules_in_order(container: Container, last: bool) -> None:
 @pytest.mark.rows("R170", "R153")
 def test_making_nodes_gives_no_access(container: Container) -> None:
     """A container may make nodes, but not use them."""
-    script = "mknod /tmp/disk b 7 0 && echo made; cat /tmp/disk"
+    script = "mknod /dev/disk b 7 0 && echo made; cat /dev/disk"
     output = attempts(container, [DENY_ALL], script)
     assert "made" in output
     assert REFUSED in output

@@ -14,7 +14,7 @@ import pytest
 from conformance.bundle import Bundle
 from conformance.peer import runc_container
 from conformance.runtime import Container, Result
-from conformance.test_cgroups import UNLIMITED, setting_file
+from conformance.test_cgroups import UNLIMITED, hierarchy, setting_file
 
 MIB = 1 << 20
 RUNC_OLD = pytest.mark.departs("runc", "R294 1.1 does not know the option")
@@ -305,6 +305,7 @@ def test_a_document_makes_the_flags_void(container: Container) -> None:
 @pytest.mark.departs("crun", "R196 1.8 writes what comes before it")
 @pytest.mark.rows("R196", "R294")
 def test_unified_on_v1_is_refused(container: Container) -> None:
+    hierarchy("memory")
     container.create()
     refused_document(container, '{"pids": {"limit": 40}, "unified": {"memory.high": "1"}}')
     assert value(container, "pids.max") != 40
@@ -366,6 +367,9 @@ def test_a_file_that_is_missing(container: Container) -> None:
 @pytest.mark.departs("crun", "R294 1.8 writes what comes before it")
 @pytest.mark.rows("R294")
 def test_the_first_refusal_of_the_kernel_undoes_all(container: Container) -> None:
+    """On version 1; on version 2 by test_v2_limits."""
+    for controller in ("memory", "cpu", "pids"):
+        hierarchy(controller)
     container.bundle.resources.update(
         memory={"limit": 64 * MIB}, cpu={"shares": 300}, pids={"limit": 50}
     )
