@@ -387,12 +387,20 @@ def test_block_weight(container: Container, weight: int, converted: int) -> None
 @pytest.mark.departs("runc", "R190: ignored where BFQ has no weight of a device")
 @pytest.mark.departs("crun", "R190: wants BFQ")
 def test_block_weight_of_a_device(container: Container) -> None:
-    if kernel_has("io.bfq.weight"):
-        pytest.skip("with BFQ a device's weight needs the device to be scheduled by it")
-    need_file("io.weight")
+    """By what schedules the device; where nothing does, the error names the file and the device."""
+    need("io")
     major, minor = a_disk()
-    create(container, blockIO={"weightDevice": [{"major": major, "minor": minor, "weight": 500}]})
-    assert f"{major}:{minor} 4950" in setting(container, "io.weight").splitlines()
+    entry = {"major": major, "minor": minor, "weight": 500}
+    file, value = "io.weight", 4950
+    if kernel_has("io.bfq.weight"):
+        file, value = "io.bfq.weight", 500
+    container.bundle.resources["blockIO"] = {"weightDevice": [entry]}
+    result = container.try_create()
+    if result.status == 0:
+        assert f"{major}:{minor} {value}" in setting(container, file).splitlines()
+    elif container.runtime.name == "pyruntime":
+        assert f'{major}:{minor} {value}\\" to {directory(container)}/{file}' in result.stderr
+        assert "BFQ" in result.stderr
 
 
 @pytest.mark.rows("R188", "R189", "R190", "R36")
@@ -572,7 +580,7 @@ def test_invalid_unified(container: Container, file: str, value: str) -> None:
     need("memory")
     error = refused(container, unified={file: value})
     if container.runtime.name == "pyruntime":
-        assert f"linux.resources.unified[{file!r}]" in error
+        assert "linux.resources.unified" in error
 
 
 @pytest.mark.rows("R196", "R165", "R36")
@@ -591,7 +599,7 @@ def test_a_controller_that_the_parent_does_not_pass_on(container: Container) -> 
                 result = container.runtime.check_refused(container.try_create())
                 if container.runtime.name == "pyruntime":
                     assert "controller memory is not enabled" in result.stderr, result.stderr
-                    assert str(outer) in result.stderr
+                    assert f"{outer} has processes" in result.stderr, result.stderr
                 assert not (outer / "inner").exists()
             assert (outer / "cgroup.subtree_control").read_text().strip() == ""
     finally:

@@ -15,7 +15,19 @@ if TYPE_CHECKING:
 
 _REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 
-# Controllers of v2 that know processes only, and so cannot be in a threaded cgroup.
+_CONTROLLERS = (
+    ("memory", "memory"),
+    ("cpu", "cpu"),
+    ("pids", "pids"),
+    ("blockIO", "io"),
+    ("hugepageLimits", "hugetlb"),
+    ("rdma", "rdma"),
+)
+
+# Controllers of v2 that know threads as well; all others know processes only.
+_THREADED = frozenset(("cpu", "cpuset", "perf_event", "pids"))
+
+# What cannot be limited in a threaded cgroup, by the section that asks for it.
 _DOMAIN_ONLY = (("memory", "memory"), ("blockIO", "io"), ("hugepageLimits", "hugetlb"))
 
 
@@ -48,9 +60,12 @@ def _make(
         cgroup.made.append(directory.path)
     else:
         _check_empty(directory)
+        if "" in names:
+            _check_leaf(directory)
     if "" in names:
         alone = len(cgroup.directories) == 1
-        _enable(root, directory.path, None if alone else _beside_v1(resources))
+        asked = needed(resources)
+        _enable(root, directory.path, asked, None if alone else _beside_v1(resources))
         _make_threaded(directory, resources)
     if "cpuset" in names:
         _fill_cpuset(root, directory.path)
@@ -59,6 +74,20 @@ def _make(
 def _beside_v1(resources: dict[str, Any]) -> set[str]:
     """The v2 controllers to enable on a hybrid host: only what is asked for."""
     return {"hugetlb"} if resources.get("hugepageLimits") else set()
+
+
+def needed(resources: dict[str, Any]) -> set[str]:
+    """The v2 controllers without which some limit cannot be kept (pure)."""
+    found = {name for section, name in _CONTROLLERS if resources.get(section)}
+    cpu = resources.get("cpu") or {}
+    sets = {key for key in ("cpus", "mems") if cpu.get(key)}
+    if sets:
+        found.add("cpuset")
+    if not any(value is not None for key, value in cpu.items() if key not in sets):
+        found.discard("cpu")
+    for file in resources.get("unified") or ():
+        found.add(file.partition(".")[0])
+    return found - {"cgroup"}
 
 
 def _make_threaded(directory: Directory, resources: dict[str, Any]) -> None:
@@ -86,6 +115,16 @@ def _check_empty(directory: Directory) -> None:
         raise CgroupError(f"cgroup {directory.path} is not empty: processes {shown}")
 
 
+def _check_leaf(directory: Directory) -> None:
+    """Raises CgroupError if an existing v2 cgroup takes no process: it passes controllers on."""
+    passed = set(directory.read("cgroup.subtree_control").split()) - _THREADED
+    if passed:
+        raise CgroupError(
+            f"cgroup {directory.path} takes no process: its cgroup.subtree_control has"
+            f" {' '.join(sorted(passed))} enabled for cgroups below it"
+        )
+
+
 def _fill_cpuset(root: str, path: str) -> None:
     """Give every cpuset from the root down the parent's cpus and mems where it has none.
 
@@ -103,8 +142,10 @@ def _fill_cpuset(root: str, path: str) -> None:
     parent.close()
 
 
-def _enable(root: str, path: str, wanted: set[str] | None) -> None:
+def _enable(root: str, path: str, asked: set[str], wanted: set[str] | None) -> None:
     """Enable controllers for a v2 cgroup in every one above it (row R165). Raises OSError.
+
+    `wanted` are those to enable (None: all that there are), `asked` those that a limit needs.
 
     One that cannot be enabled is missing later only if somebody asks for its limits.
     """
@@ -113,12 +154,12 @@ def _enable(root: str, path: str, wanted: set[str] | None) -> None:
     for above in [root, *_chain(root, path)[:-1]]:
         directory = Directory(above)
         try:
-            _enable_in(directory, wanted)
+            _enable_in(directory, asked, wanted)
         finally:
             directory.close()
 
 
-def _enable_in(directory: Directory, wanted: set[str] | None) -> None:
+def _enable_in(directory: Directory, asked: set[str], wanted: set[str] | None) -> None:
     there = set(directory.read("cgroup.controllers").split())
     missing = there - set(directory.read("cgroup.subtree_control").split())
     if wanted is not None:
@@ -128,12 +169,24 @@ def _enable_in(directory: Directory, wanted: set[str] | None) -> None:
     names = ["+" + name for name in sorted(missing)]
     try:
         directory.write("cgroup.subtree_control", " ".join(names))
-    except OSError:
+    except OSError as error:
+        if error.errno == errno.EBUSY:
+            names = _for_a_busy_one(missing & asked)
         for name in names:
             try:
                 directory.write("cgroup.subtree_control", name)
             except OSError:
                 continue
+
+
+def _for_a_busy_one(asked: set[str]) -> list[str]:
+    """What to enable in a cgroup that has processes of its own: what is asked for, if it helps.
+
+    The kernel lets such a cgroup enable controllers of threads, and makes it the root of
+    threaded ones then, where nothing else can be limited. Nobody's cgroup is changed so
+    unless a limit needs it, and can be had.
+    """
+    return ["+" + name for name in sorted(asked)] if asked <= _THREADED else []
 
 
 def _chain(root: str, path: str) -> list[str]:

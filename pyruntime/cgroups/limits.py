@@ -6,7 +6,7 @@ import errno
 import posix
 
 from pyruntime.cgroups import conversions, devices
-from pyruntime.cgroups.directory import failed, put
+from pyruntime.cgroups.directory import Directory, failed, put
 from pyruntime.errors import CgroupError
 
 TYPE_CHECKING = False
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyruntime.cgroups.conversions import Write
-    from pyruntime.cgroups.directory import Directory
     from pyruntime.cgroups.manager import Cgroup
 
     Resources = dict[str, Any]
@@ -84,7 +83,7 @@ class Limits:
         while pending:
             refused: list[Write] = []
             first: tuple[Write, OSError] | None = None
-            for write in pending:
+            for write in map(self._chosen, pending):
                 try:
                     self._write(write)
                 except OSError as error:
@@ -147,6 +146,13 @@ class Limits:
     def _directory(self, write: Write) -> Directory | None:
         return self.directories.get(write.controller) or self.directories.get("")
 
+    def _chosen(self, write: Write) -> Write:
+        """The write itself, or what replaces it where its file is missing."""
+        directory = self._directory(write)
+        if write.otherwise and directory is not None and not directory.has(write.file):
+            return write.otherwise
+        return write
+
     def _write(self, write: Write) -> None:
         directory = self._directory(write)
         try:
@@ -159,9 +165,7 @@ class Limits:
             if self.undo is not None:
                 self.undo += back
         except FileNotFoundError:
-            if write.otherwise:
-                self._write(write.otherwise)
-            elif not write.optional:
+            if not write.optional:
                 raise
 
     def _explain(self, write: Write, error: OSError) -> CgroupError:
@@ -172,7 +176,10 @@ class Limits:
         found = failed(write.path, act, error)
         absent = write.controller not in ("", *self._enabled(directory))
         if absent and error.errno in (errno.ENOENT, errno.EACCES, errno.EPERM):
-            hint = f" (controller {write.controller} is not enabled there)"
+            hint = f" (controller {write.controller} is not enabled there{_why(directory)})"
+            return CgroupError(str(found) + hint)
+        if error.errno == errno.EOPNOTSUPP and write.controller == "io":
+            hint = " (nothing gives this device weights: neither BFQ nor io.cost.qos)"
             return CgroupError(str(found) + hint)
         return found
 
@@ -183,6 +190,18 @@ class Limits:
             return directory.read("cgroup.controllers").split()
         except OSError:
             return []
+
+
+def _why(directory: Directory) -> str:
+    """What keeps the parent of a v2 cgroup from enabling controllers, if that can be seen."""
+    above = Directory(directory.path.rpartition("/")[0])
+    try:
+        occupied = above.has("cgroup.type") and above.read("cgroup.procs")
+    except OSError:
+        return ""
+    finally:
+        above.close()
+    return f", for {above.path} has processes of its own" if occupied else ""
 
 
 def restoring(write: Write, before: str) -> list[Write]:

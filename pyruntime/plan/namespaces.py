@@ -45,6 +45,8 @@ def join_given(plan: Plan, settings: Settings) -> None:
     user namespace, so that comes last; anybody else first needs its rights.
     """
     given = [kind for kind, path in settings.namespaces().items() if path]
+    if "cgroup" in given and not _enters_late(settings):
+        given.remove("cgroup")  # make_cgroup_namespace joins it
     given.sort(key=lambda kind: (kind == "user") == settings.facts.privileged)
     for kind in given:
         plan.at = _path_of(settings, kind)
@@ -93,7 +95,8 @@ def open_cgroups(plan: Plan, settings: Settings) -> None:
 
     A process that writes "0" to `tasks` moves itself, a single thread, which the
     kernel does in 0.02 ms; a pid written to `cgroup.procs` waits for a grace
-    period of 5 to 15 ms. In v2 the child is born in its cgroup (CLONE_INTO_CGROUP).
+    period of 5 to 15 ms. In v2 the child is born in its cgroup (CLONE_INTO_CGROUP),
+    if that can be.
     """
     plan.at = ".linux.cgroupsPath"
     seen = set()
@@ -102,12 +105,18 @@ def open_cgroups(plan: Plan, settings: Settings) -> None:
             seen.add(directory)
             slot = plan.slot("tasks " + controller)
             plan.add(op.openat2(slot, AT_FDCWD, directory + "/tasks", c.O_WRONLY, 0, 0))
-        elif not controller and "user" in settings.namespaces():
+        elif not controller and _enters_late(settings):
             slot = plan.slot("tasks unified")
             plan.add(op.openat2(slot, AT_FDCWD, directory + "/cgroup.procs", c.O_WRONLY, 0, 0))
         elif not controller:
             flags = c.O_PATH | c.O_DIRECTORY
             plan.add(op.openat2(plan.slot("unified"), AT_FDCWD, directory, flags, 0, 0))
+
+
+def _enters_late(settings: Settings) -> bool:
+    """A pids.limit of 0 lets nobody be born in a cgroup, but to move in is no birth (R187)."""
+    pids = (settings.linux.get("resources") or {}).get("pids") or {}
+    return "user" in settings.namespaces() or pids.get("limit") == 0
 
 
 def limit_devices(plan: Plan, settings: Settings) -> None:
@@ -132,7 +141,8 @@ def make_cgroup_namespace(plan: Plan, settings: Settings) -> None:
     The namespace shows where its maker is (R133) and a cgroup mount shows the
     namespace, so this comes before the first such mount, and not earlier: what
     the mounts take of the kernel's memory is not to be charged to the container.
-    The second call does nothing.
+    One given by path comes here as well: from inside it CLONE_INTO_CGROUP finds nothing
+    that is outside of it (nsdelegate). The second call does nothing.
     """
     if plan.joined:
         return
@@ -143,6 +153,10 @@ def make_cgroup_namespace(plan: Plan, settings: Settings) -> None:
     if settings.is_new("cgroup"):
         plan.at = _path_of(settings, "cgroup")
         plan.add(op.unshare(c.CLONE_NEWCGROUP))
+    elif "namespace cgroup" in plan.slots:
+        plan.at = _path_of(settings, "cgroup")
+        plan.add(op.setns(plan.slot("namespace cgroup"), c.CLONE_NEWCGROUP))
+        plan.close("namespace cgroup")
 
 
 def enter_cgroups(plan: Plan) -> None:
