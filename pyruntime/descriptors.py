@@ -7,7 +7,7 @@ import posix
 import struct
 import sys
 
-from pyruntime import failures
+from pyruntime import failures, processes
 from pyruntime.errors import PyruntimeError
 
 
@@ -86,7 +86,7 @@ def connect(path: str) -> int:
 
 def send_pidfd(path: str, pid: int, kind: str) -> None:
     """Send a pidfd to the socket at a path, with runc's word: standard, or setns for exec."""
-    descriptor = posix.pidfd_open(pid)
+    descriptor = processes.pidfd(pid)
     receiver = _socket.socket(fileno=connect(path))
     rights = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, struct.pack("i", descriptor))]
     receiver.sendmsg([kind.encode()], rights)

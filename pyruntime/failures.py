@@ -17,6 +17,35 @@ if TYPE_CHECKING:
 
     Arguments = Sequence[Argument]
 
+NEEDED = "5.14"  # the Linux release that has all that is needed (docs/kernel-features.md)
+
+# The release of Linux that brought each system call which an older one may lack.
+RELEASES = {
+    "clone3": "5.3",
+    "close_range": "5.9",
+    "fsconfig": "5.2",
+    "fsmount": "5.2",
+    "fsopen": "5.2",
+    "memfd_create": "3.17",
+    "mount_setattr": "5.12",
+    "move_mount": "5.2",
+    "open_tree": "5.2",
+    "openat2": "5.6",
+    "pidfd_getfd": "5.6",
+    "pidfd_open": "5.3",
+    "pidfd_send_signal": "5.1",
+    "statx": "4.11",
+}
+# The operations that are not named as the call which may be missing.
+CALLS = {
+    "clone": "clone3",
+    "close_from": "close_range",
+    "copy_mode": "fsconfig",
+    "expect_device": "statx",
+    "make_path": "openat2",
+    "write_file": "openat2",
+}
+
 HINTS = {
     ("setns", e.EINVAL): "the file is not a namespace of this type",
     ("setns", e.EPERM): "joining it needs CAP_SYS_ADMIN in the user namespace that owns it",
@@ -79,6 +108,9 @@ def describe(name: str, at: str, arguments: Arguments, errno: int, detail: int) 
     """
     special = SPECIAL.get(name)
     message = special(at, arguments, errno, detail) if special else None
+    if errno == e.ENOSYS and CALLS.get(name, name) in RELEASES:
+        subject = _subject(arguments)
+        message = f"{at.removeprefix('.') or 'init'}: {name}{subject}: {lacking(name)}"
     if message is None:
         hint = HINTS.get((name, errno))
         subject = _subject(arguments)
@@ -99,6 +131,22 @@ def name_destination(error: PyruntimeError, config: dict[str, Any]) -> Pyruntime
     if place not in text and text.startswith(name + ": "):
         return OperationError(f"{name} {place}{text.removeprefix(name)}", at, error.errno)
     return error
+
+
+def lacking(name: str) -> str:
+    """The reason of ENOSYS, for an operation or a system call of that name."""
+    call = CALLS.get(name, name)
+    return (
+        f"{reason(e.ENOSYS)} ({call}(2) came with Linux {RELEASES[call]}, pyruntime needs"
+        f" {NEEDED}; or a seccomp filter hides it)"
+    )
+
+
+def refusal(call: str, error: OSError) -> PyruntimeError | OSError:
+    """What to raise for a system call of Python's that failed: ENOSYS is explained."""
+    if error.errno != e.ENOSYS:
+        return error
+    return PyruntimeError(f"{call}: {lacking(call)}")
 
 
 def name_of(number: int) -> str:

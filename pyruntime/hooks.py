@@ -124,7 +124,7 @@ def _execute(hook: dict[str, Any], stdin: int, streams: list[int]) -> int | None
         setsigmask=[],
         setsigdef=DEFAULT_SIGNALS,
     )
-    descriptor = posix.pidfd_open(pid)
+    descriptor = processes.pidfd(pid)
     timeout = hook["timeout"] * 1000 if hook.get("timeout") else FOR_EVER
     finished = processes.await_exit(descriptor, timeout)
     if not finished:

@@ -23,6 +23,7 @@ MFD_CLOEXEC = 1
 MFD_ALLOW_SEALING = 2
 MESSAGE = struct.Struct("<IIq")
 CLONED = 1
+BAD_PLAN = 2  # STATUS_BAD_PLAN of init.c
 BEFORE_CLONE = (2, 7)  # what the parent asks for: the id maps, and the cgroup
 IMAGE = __file__.rpartition("/")[0] + "/init/pyruntime-init"
 
@@ -176,7 +177,10 @@ class InitProcess:
 
 def sealed(name: str, content: bytes) -> int:
     """A file in memory with that content, which nobody can change any more."""
-    descriptor = posix.memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING)
+    try:
+        descriptor = posix.memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING)
+    except OSError as error:
+        raise failures.refusal("memfd_create", error) from None
     posix.write(descriptor, content)
     fcntl.fcntl(descriptor, F_ADD_SEALS, SEALS)
     return descriptor
@@ -209,6 +213,8 @@ def _injected() -> tuple[int, int]:
 def _ending(status: int) -> str:
     if status & 0x7F == 9:
         return "killed by signal 9 (the memory limit may be too small for it)"
+    if status >> 8 == BAD_PLAN:
+        return "it could not read its plan (a seccomp filter around the runtime may be too narrow)"
     return failures.wait_status(status)
 
 

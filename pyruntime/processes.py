@@ -62,11 +62,25 @@ def open_pidfd(pid: int, started: int) -> int:
         # EINVAL: a thread, so the process that had this number is gone.
         if error.errno in (errno.ESRCH, errno.EINVAL):
             return -1
-        raise
+        raise _refusal("pidfd_open", error) from None
     if start_time(pid) != started:
         posix.close(descriptor)
         return -1
     return descriptor
+
+
+def pidfd(pid: int) -> int:
+    """pidfd_open(2) of a process that is known to be there. Raises PyruntimeError, OSError."""
+    try:
+        return posix.pidfd_open(pid)
+    except OSError as error:
+        raise _refusal("pidfd_open", error) from None
+
+
+def _refusal(call: str, error: OSError) -> Exception:
+    from pyruntime import failures
+
+    return failures.refusal(call, error)
 
 
 def send(descriptor: int, signal: int) -> bool:
@@ -75,6 +89,8 @@ def send(descriptor: int, signal: int) -> bool:
         pidfd_send_signal(descriptor, signal)
     except ProcessLookupError:
         return False
+    except OSError as error:
+        raise _refusal("pidfd_send_signal", error) from None
     return True
 
 

@@ -45,4 +45,8 @@ def settings(bundle: str, config_path: str | None) -> Settings:
     roots = dict(found.v1) | ({"": found.v2} if found.v2 else {})
     below = paths.cgroup_path(document, result.identifier)
     result.cgroups = {name: (root, root + below) for name, root in roots.items()}
+    if "" in roots and "devices" not in roots:
+        from pyruntime.cgroups.devices import program
+
+        result.device_program = program((result.linux.get("resources") or {}).get("devices"))
     return result

@@ -393,17 +393,28 @@ static long run_hook(const char *path, char **args, char **env, int input, long 
 	return status == 0 ? 0 : -EREMOTEIO;
 }
 
-/* Is this path something that execve would run? 0, or the reason as -errno. */
+/* Did a seccomp filter, or the age of the kernel, answer in place of the call? */
+static int is_unasked(long result)
+{
+	return result == -ENOSYS || result == -EPERM;
+}
+
+/*
+ * Is this path something that execve would run? 0, or the reason as -errno.
+ * The container's own filter may be in force, and older profiles know neither statx nor
+ * faccessat2. The old faccessat asks for the real ids, which are the effective ones here.
+ */
 static long runnable(const char *path)
 {
 	struct statx about;
 	long result = SYS5(statx, AT_FDCWD_, path, 0, STATX_BASIC_STATS, &about);
 
-	if (result < 0)
+	if (result < 0 && !is_unasked(result))
 		return result;
-	if ((about.stx_mode & S_IFMT) == S_IFDIR)
+	if (result == 0 && (about.stx_mode & S_IFMT) == S_IFDIR)
 		return -EISDIR;
-	return SYS4(faccessat2, AT_FDCWD_, path, 1, AT_EACCESS);
+	result = SYS4(faccessat2, AT_FDCWD_, path, 1, AT_EACCESS);
+	return is_unasked(result) ? SYS3(faccessat, AT_FDCWD_, path, 1) : result;
 }
 
 /* Write DIRECTORY/FILE to `executable`; an empty directory is ".". */
@@ -436,7 +447,7 @@ static long search_path(const char *file, const char *path)
 		result = candidate(path, length, file) ? runnable(executable) : -ENAMETOOLONG;
 		if (result == 0)
 			return 0;
-		if (result == -EACCES)
+		if (result == -EACCES || is_unasked(result))
 			reason = result;
 		if (path[length] == '\0')
 			return reason;

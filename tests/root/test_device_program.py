@@ -16,8 +16,8 @@ from conformance.bundle import Bundle
 COMMAND = Path(__file__).resolve().parents[2] / "bin" / "pyruntime"
 BARE_V2 = "umount -R /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup || exit 77; "
 PROBE = (
-    "busybox mknod /denied c 1 11 && busybox mknod /allowed c 1 3 && echo made; "
-    "echo x >/allowed && echo written; (echo x >/denied) 2>/dev/null || echo refused"
+    "cd /dev; busybox mknod denied c 1 11 && busybox mknod allowed c 1 3 && echo made; "
+    "echo x >allowed && echo written; (echo x >denied) 2>/dev/null || echo refused"
 )
 
 
