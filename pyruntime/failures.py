@@ -208,6 +208,31 @@ def _hook_failed(at: str, arguments: Arguments, errno: int, detail: int) -> str 
     return f"{at.removeprefix('.')}: hook {path}: {wait_status(detail)}"
 
 
+def _not_labelled(at: str, arguments: Arguments, errno: int, detail: int) -> str | None:
+    """A profile or label that was not taken, by its name (R72, R73)."""
+    hints = LABEL_HINTS.get(at)
+    content = arguments[2]
+    if hints is None or not isinstance(content, bytes):
+        return None
+    name = content.decode("utf-8", "replace").removeprefix("exec ")
+    hint = hints.get(errno)
+    return f'{at.removeprefix(".")}: set "{name}": {reason(errno)}' + (f" ({hint})" if hint else "")
+
+
+LABEL_HINTS = {
+    ".process.apparmorProfile": {
+        e.ENOENT: "no AppArmor profile of this name is loaded",
+        e.EACCES: "the profile that the runtime itself is under does not allow this change",
+        e.EPERM: "no_new_privs is set, and this profile allows more than the runtime's own",
+        e.EINVAL: "this is not the name of a profile",
+    },
+    ".process.selinuxLabel": {
+        e.EINVAL: "the SELinux policy has no such label",
+        e.EACCES: "the SELinux policy does not let the runtime set it",
+    },
+}
+
+
 def wait_status(status: int) -> str:
     """What a wait status says: exit status or signal."""
     if status & 0x7F:
@@ -223,4 +248,5 @@ SPECIAL = {
     "chdir": _not_entered,
     "check_cwd": _outside,
     "run_hook": _hook_failed,
+    "write_file": _not_labelled,
 }

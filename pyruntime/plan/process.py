@@ -324,9 +324,8 @@ def _label(plan: Plan, settings: Settings) -> None:
             raise ConfigError([".process.apparmorProfile: AppArmor is not enabled on this host"])
         plan.at = ".process.apparmorProfile"
         content = ("exec " + profile).encode()
-        new = op.write_file(proc, "thread-self/attr/apparmor/exec", content, c.IN_PROC)
-        old = op.write_file(proc, "thread-self/attr/exec", content, c.IN_PROC)
-        plan.either((ENOENT,), [new], [old])
+        # attr/exec is that of the first security module, which need not be this one.
+        plan.add(op.write_file(proc, "thread-self/attr/apparmor/exec", content, c.IN_PROC))
     if label:
         if not settings.facts.selinux:
             raise ConfigError([".process.selinuxLabel: SELinux is not enabled on this host"])

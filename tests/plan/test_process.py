@@ -384,8 +384,8 @@ def test_oom_score_adj(value: int) -> None:
 def test_apparmor() -> None:
     document = config(process={"apparmorProfile": "prof"})
     found = rows(document, HostFacts(apparmor=True))
-    for path in ("thread-self/attr/apparmor/exec", "thread-self/attr/exec"):
-        assert found.arguments("write_file", path=path)["content"] == "exec prof"
+    written = found.arguments("write_file", path="thread-self/attr/apparmor/exec")
+    assert written["content"] == "exec prof"
     with pytest.raises(ConfigError, match="AppArmor"):
         plan(document)
 
