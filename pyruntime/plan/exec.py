@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 
     from pyruntime.facts import Facts
 
-EPERM = 1
 EBUSY = 16
-ENOSYS = 38
 EOPNOTSUPP = 95
 NOTHING = -1
 
@@ -106,9 +104,7 @@ def _enter(plan: Plan, settings: ExecSettings) -> None:
     join(plan, settings, "cgroup")
     if settings.facts.privileged:
         join_user_namespace(plan, settings)
-    if not settings.no_new_keyring:
-        plan.at = ".linux"
-        plan.add(op.join_session_keyring("_ses." + settings.identifier), (ENOSYS, 0), (EPERM, 0))
+    namespaces.join_keyring(plan, settings)
     _find_root(plan, settings)
     terminal.open_another(plan, settings)
     plan.at = ".linux.devices"

@@ -19,6 +19,7 @@ SYNC_DIRECTORIES = 7
 EPERM = 1
 EACCES = 13
 ENOENT = 2
+EINVAL = 22
 ENODEV = 19
 EOPNOTSUPP = 95
 ENOSYS = 38
@@ -74,13 +75,36 @@ def after_clone(plan: Plan, settings: Settings) -> None:
     if settings.is_new("network"):
         plan.at = ".linux.namespaces"
         plan.add(op.interface_up("lo"), (ENODEV, 0), (EAFNOSUPPORT, 0))
-    if not settings.no_new_keyring:
-        plan.at = ".linux"  # R220; a kernel without keys, or a policy against them, is no fault
-        plan.add(op.join_session_keyring("_ses." + settings.identifier), (ENOSYS, 0), (EPERM, 0))
+    join_keyring(plan, settings)
     for name, call in (("hostname", op.sethostname), ("domainname", op.setdomainname)):
         if settings.config.get(name):
             plan.at = "." + name
             plan.add(call(settings.config[name].encode()))
+
+
+def join_keyring(plan: Plan, settings: Settings) -> None:
+    """A session keyring of the container's own, with the label of its process (R73, R220).
+
+    A kernel without keys, or a policy against them, is no fault.
+    """
+    if settings.no_new_keyring:
+        return
+    label = settings.process.get("selinuxLabel")
+    if label and settings.facts.selinux:
+        plan.at = ".process.selinuxLabel"
+        _label_keys(plan, label.encode())
+    plan.at = ".linux"
+    plan.add(op.join_session_keyring("_ses." + settings.identifier), (ENOSYS, 0), (EPERM, 0))
+    if label and settings.facts.selinux:
+        plan.at = ".process.selinuxLabel"
+        _label_keys(plan, b"\n")
+
+
+def _label_keys(plan: Plan, label: bytes) -> None:
+    """The label of keys to be made; what the policy has against it is told of the process."""
+    path = "thread-self/attr/keycreate"
+    new = op.write_file(plan.slot("proc"), path, label, c.IN_PROC)
+    plan.add(new, (EINVAL, 0), (EACCES, 0))
 
 
 def await_cgroups(plan: Plan, settings: Settings) -> None:

@@ -415,6 +415,15 @@ def test_labels_are_written_through_the_private_procfs() -> None:
         assert found.rows[index]["arguments"]["directory"] == "proc"
 
 
+@pytest.mark.rows("R73", "R220")
+def test_the_session_keyring_has_the_label_of_the_process() -> None:
+    found = rows(config(process={"selinuxLabel": "u:r:t:s0"}), HostFacts(selinux=True))
+    first, second = found.indexes("write_file", path="thread-self/attr/keycreate")
+    assert first < found.index("join_session_keyring") < second
+    written = [found.rows[index]["arguments"]["content"] for index in (first, second)]
+    assert written == ["u:r:t:s0", "\n"]
+
+
 @pytest.mark.rows("R220")
 def test_session_keyring() -> None:
     found = rows(config(), identifier="abc")
