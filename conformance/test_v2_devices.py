@@ -17,7 +17,7 @@ import pytest
 
 from conformance.runtime import Container
 from conformance.test_devices import DENY_ALL, add, device
-from conformance.unified import directory, mount_point
+from conformance.unified import directory, mount_point, need
 
 ALLOW_ALL = {"allow": True, "type": "a", "access": "rwm"}
 # Numbers that no driver has: what the cgroup lets pass ends in ENXIO.
@@ -146,6 +146,7 @@ def test_nothing_is_allowed_at_first(container: Container, rules: Any) -> None:
 @pytest.mark.rows("R170", "R294")
 def test_an_update_leaves_the_devices(container: Container) -> None:
     """A document about other things, and one that would change the rules."""
+    need("pids")
     rule = {"allow": True, "type": "c", "major": 240, "minor": 77, "access": "r"}
     with_nodes(container, [DENY_ALL, rule])
     before = allowed(container)

@@ -65,3 +65,8 @@ def need_file(file: str) -> None:
 def setting(container: Container, file: str) -> str:
     """What a file of the container's cgroup says."""
     return (directory(container) / file).read_text().strip()
+
+
+def path_in(text: str) -> str:
+    """The path of the v2 hierarchy in a text like that of /proc/self/cgroup."""
+    return next(line[3:] for line in text.splitlines() if line.startswith("0::"))
