@@ -265,4 +265,4 @@ daemon_restart() {
 }
 step daemon-restart daemon_restart
 step info docker info --format '{{.DefaultRuntime}} {{.CgroupDriver}}'
-step nothing-left eval 'docker ps -aq; ls -A "$WORK/exec/runtime-runc/moby" | grep -v "^\.seccomp$"; find /sys/fs/cgroup -regextype posix-egrep -regex ".*/[0-9a-f]{64}" -type d'
+step nothing-left eval 'docker ps -aq; ls -A "$WORK/exec/runtime-runc/moby" | grep -v "^~seccomp$"; find /sys/fs/cgroup -regextype posix-egrep -regex ".*/[0-9a-f]{64}" -type d'

@@ -257,4 +257,4 @@ step copy eval 'podman run -d --name copied --network none "$IMAGE" sleep 600 >/
 step info eval 'podman info --format "{{.Host.OCIRuntime.Name}} {{.Host.CgroupManager}}"'
 step rootfs eval 'mkdir -p $WORK/plain/bin && cp $BUSYBOX $WORK/plain/bin/sh && run --rootfs "$WORK/plain" sh -c "echo plain"'
 step systemd-off run --systemd false --entrypoint '["sh","-c"]' "$IMAGE" 'echo entry'
-step nothing-left eval 'podman ps -aq; ls -A /run/pyruntime /run/runc 2>/dev/null | grep -vE "^\.seccomp$|:$|^$"; find /sys/fs/cgroup -name "libpod-*" -type d'
+step nothing-left eval 'podman ps -aq; ls -A /run/pyruntime /run/runc 2>/dev/null | grep -vE "^~seccomp$|:$|^$"; find /sys/fs/cgroup -name "libpod-*" -type d'

@@ -54,7 +54,9 @@ COMMANDS = {
     "docker": ("dockerd", "docker", "containerd", "iptables"),
     "containerd": ("containerd", "ctr", "containerd-shim-runc-v2"),
     "buildah": ("buildah",),
+    "cri": ("containerd", "ctr", "containerd-shim-runc-v2", "iptables"),
 }
+CNI = Path("/usr/lib/cni/bridge")
 
 
 @dataclass
@@ -170,6 +172,8 @@ def run_engine(
         "IMAGE_FILE": str(archive),
         "BUSYBOX": str(image.find_busybox()),
         "ONLY": only,
+        "PYTHON": sys.executable,
+        "TREE": str(HERE.parents[1]),
     }
     trouble = ""
     with private_cgroups(f"engine-test-{os.getpid()}-{place.name}") as groups:
