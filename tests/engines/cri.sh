@@ -3,4 +3,4 @@
 . "$(dirname "$0")/steps.sh"
 export PYTHONPATH=$TREE PYTHONDONTWRITEBYTECODE=1
 # This shell stays process 1, as it reaps what a killed shim leaves.
-"$PYTHON" -m tests.engines.cri.steps
+"$PYTHON" -m tests.engines.cri.main

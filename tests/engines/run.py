@@ -13,6 +13,7 @@ reason.
 from __future__ import annotations
 
 import argparse
+import importlib
 import os
 import shutil
 import signal
@@ -56,7 +57,9 @@ COMMANDS = {
     "buildah": ("buildah",),
     "cri": ("containerd", "ctr", "containerd-shim-runc-v2", "iptables"),
 }
-CNI = Path("/usr/lib/cni/bridge")
+# Programs elsewhere than in PATH, and Python packages.
+FILES = {"cri": ("/usr/lib/cni/bridge", "/usr/lib/cni/portmap", "/usr/lib/cni/loopback")}
+PACKAGES = {"cri": ("grpc", "google.protobuf")}
 
 
 @dataclass
@@ -79,10 +82,22 @@ class Outcome:
     trouble: str = ""
 
 
-def missing(engine: str) -> str:
-    """Why an engine cannot be tried on this machine, or ""."""
+def _absent(engine: str) -> list[str]:
+    """What an engine's script needs and this machine lacks."""
     wanted = EVERYWHERE + COMMANDS[engine]
     absent = [name for name in wanted if shutil.which(name, path=SEARCH) is None]
+    absent += [name for name in FILES.get(engine, ()) if not os.path.exists(name)]
+    for name in PACKAGES.get(engine, ()):
+        try:
+            importlib.import_module(name)
+        except ImportError:
+            absent.append(f"Python's {name}")
+    return absent
+
+
+def missing(engine: str) -> str:
+    """Why an engine cannot be tried on this machine, or ""."""
+    absent = _absent(engine)
     if absent:
         return f"not installed: {', '.join(absent)}"
     if not (HERE / f"{engine}.sh").exists():

@@ -109,4 +109,3 @@ class Client:
         """The name of a field's value that is one of an enum."""
         enum = message.DESCRIPTOR.fields_by_name[field].enum_type
         return str(enum.values_by_number[getattr(message, field)].name)
-

@@ -24,6 +24,8 @@ HANDLER = "under-test"
 RUNTIME_ROOT = Path("/run/runtime-root")  # --root of HANDLER; the default handler has its own
 CGROUP_PARENT = "/kubepods"
 BRIDGE = "cni0"
+FOREVER = ["sleep", "600"]
+READY = 'trap "exit 5" TERM; echo ready; while :; do sleep 0.05; done'
 HEX_ID = re.compile(r"\b[0-9a-f]{64}\b")
 # What the runtimes put before the same words: their names, and runc a phrase more.
 PHRASES = re.compile(r"\b(runc|pyruntime) create failed: |unable to start container process: ")
@@ -53,24 +55,13 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
   BinaryName = "{runtime}"
   Root = "{root}"
 """
-NETWORK = {
-    "cniVersion": "0.4.0",
-    "name": "pods",
-    "plugins": [
-        {
-            "type": "bridge",
-            "bridge": BRIDGE,
-            "isGateway": True,
-            "ipMasq": True,
-            "ipam": {
-                "type": "host-local",
-                "ranges": [[{"subnet": "10.85.0.0/16"}]],
-                "routes": [{"dst": "0.0.0.0/0"}],
-            },
-        },
-        {"type": "portmap", "capabilities": {"portMappings": True}},
-    ],
+BRIDGE_PLUGIN = {
+    "type": "bridge",
+    "bridge": BRIDGE,
+    "isGateway": True,
+    "ipMasq": True,
 }
+PORT_PLUGIN = {"type": "portmap", "capabilities": {"portMappings": True}}
 
 
 class Unable(Exception):
@@ -108,9 +99,14 @@ class Node:
         text = CONFIG.format(runtime=runtime, handler=HANDLER, root=RUNTIME_ROOT, **values)
         (self.work / "containerd.toml").write_text(text)
         (self.work / "net.d").mkdir()
-        ipam = dict(NETWORK["plugins"][0]["ipam"], dataDir=f"{self.work}/leases")  # type: ignore[index]
-        bridge = dict(NETWORK["plugins"][0], ipam=ipam)  # type: ignore[arg-type, index]
-        network = dict(NETWORK, plugins=[bridge, *NETWORK["plugins"][1:]])  # type: ignore[index]
+        ipam = {
+            "type": "host-local",
+            "ranges": [[{"subnet": "10.85.0.0/16"}]],
+            "routes": [{"dst": "0.0.0.0/0"}],
+            "dataDir": f"{self.work}/leases",
+        }
+        plugins = [{**BRIDGE_PLUGIN, "ipam": ipam}, PORT_PLUGIN]
+        network = {"cniVersion": "0.4.0", "name": "pods", "plugins": plugins}
         (self.work / "net.d/10-pods.conflist").write_text(json.dumps(network))
 
     def start(self) -> None:
@@ -118,7 +114,9 @@ class Node:
         log = self.results / "containerd.log"
         command = ["containerd", "--config", str(self.work / "containerd.toml")]
         with log.open("ab") as file:
-            self.daemon = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=file)
+            self.daemon = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=file, stderr=file
+            )
         try:
             eventually(self._answers, "containerd answers")
         except TimeoutError:
@@ -316,6 +314,10 @@ class Container:
         if answer.exit_code:
             print("exit code", answer.exit_code)
 
+    def update(self, **resources: Any) -> None:
+        """Change its limits."""
+        self.call("UpdateContainerResources", container_id=self.id, linux=resources)
+
     def stop(self, grace: int) -> None:
         """Ask it to end, and kill it after so many seconds."""
         self.call("StopContainer", container_id=self.id, timeout=grace)
@@ -336,4 +338,3 @@ def refused(saying: str = "") -> Iterator[None]:
         print(error.code().name, f"{saying}: {saying in words}" if saying else words)
     else:
         print("was not refused")
-

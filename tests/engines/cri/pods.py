@@ -1,0 +1,123 @@
+"""Steps of pods: networks, files, cgroups, handlers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+from tests.engines.cri.node import (
+    FOREVER,
+    HANDLER,
+    RUNTIME_ROOT,
+    Node,
+    Pod,
+    eventually,
+    plain,
+    refused,
+)
+from tests.engines.cri.steps import skip, step
+
+
+@step
+def version(node: Node) -> None:
+    answer = node.call("Version")
+    print(answer.runtime_name, answer.runtime_api_version)
+    for condition in node.call("Status").status.conditions:
+        print(condition.type, condition.status)
+
+
+@step
+def run(node: Node) -> None:
+    node.shared.show("echo hello; echo trouble >&2; exit 7")
+
+
+@step
+def pod_status(node: Node) -> None:
+    words = {"labels": {"app": "test"}, "annotations": {"note/one": "text"}}
+    with node.pod("status", **words) as pod:
+        status = pod.status()
+        print(pod.state(), dict(status.labels), dict(status.annotations))
+        print("address", status.network.ip.rpartition(".")[0], "created", status.created_at > 0)
+        print("listed", pod.id in [item.id for item in node.call("ListPodSandbox").items])
+        pod.stop()
+        print(pod.state(), repr(pod.status().network.ip))
+    with refused():
+        pod.status()
+
+
+@step
+def pod_network(node: Node) -> None:
+    with node.pod("network") as pod:
+        ip = pod.status().network.ip
+        container = pod.start(FOREVER)
+        container.print_exec("ip -o link | cut -d: -f2; ip route | cut -d' ' -f1-3; hostname")
+        found = container.exec("ip", "-4", "-o", "addr", "show", "eth0").stdout.decode()
+        print("its address", f" {ip}/16 " in found)
+        container.print_exec("ping -c 1 -W 10 10.85.0.1 | grep -c '1 packets received'")
+
+
+@step
+def pod_to_pod(node: Node) -> None:
+    with node.pod("server") as server:
+        server.start(["sh", "-c", "mkdir /www; echo served >/www/index.html; httpd -f -h /www"])
+        url = f"http://{server.status().network.ip}/"
+        client = node.shared.start(FOREVER)
+        eventually(lambda: client.exec("wget", "-q", "-O", "-", url).exit_code == 0, "served")
+        client.print_exec(f"wget -q -O - {url}")
+        client.remove()
+
+
+@step
+def pod_port(node: Node) -> None:
+    port = {"container_port": 80, "host_port": 18080}
+    with node.pod("port", port_mappings=[port]) as pod:
+        pod.start(["sh", "-c", "mkdir /www; echo served >/www/index.html; httpd -f -h /www"])
+        url = f"http://{pod.status().network.ip}/"
+        reader = ["timeout", "10", os.environ["BUSYBOX"], "wget", "-q", "-O", "-"]
+        eventually(lambda: subprocess.run([*reader, url], capture_output=True).returncode == 0, url)
+        rules = subprocess.run(["iptables", "-t", "nat", "-S"], capture_output=True, text=True)
+        print("forwarded", "--dport 18080" in rules.stdout)
+
+
+@step
+def pod_files(node: Node) -> None:
+    dns = {"servers": ["10.0.0.10"], "searches": ["pods.local"], "options": ["ndots:5"]}
+    with node.pod("files", dns_config=dns) as pod:
+        pod.show("cat /etc/resolv.conf /etc/hostname; echo $HOSTNAME; df -k /dev/shm | tail -n 1")
+
+
+@step
+def pod_sysctls(node: Node) -> None:
+    sysctls = {"net.ipv4.ip_unprivileged_port_start": "80", "kernel.msgmax": "1000"}
+    with node.pod("sysctls", linux={"sysctls": sysctls}) as pod:
+        pod.show("cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/kernel/msgmax")
+
+
+@step
+def pod_cgroups(node: Node) -> None:
+    with node.pod("grouped") as pod:
+        container = pod.start(FOREVER)
+        for name, pid, id in (
+            ("sandbox", pod.pid(), pod.id),
+            ("container", container.pid(), container.id),
+        ):
+            paths = {
+                line.split(":", 2)[2]
+                for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines()
+            }
+            print(name, sorted(plain(path) for path in paths if path.endswith(id)))
+
+
+@step
+def runtime_handler(node: Node) -> None:
+    with node.pod("handled", handler=HANDLER) as pod:
+        print(pod.status().runtime_handler)
+        container = pod.start(FOREVER)
+        states = {path.name for path in (RUNTIME_ROOT / "k8s.io").iterdir()}
+        print("state in its root", {pod.id, container.id} <= states)
+    with refused():
+        Pod(node, "unhandled", handler="no-such-handler")
+
+
+skip("pod-userns", "containerd 1.6 has no user namespaces for pods")
