@@ -1,4 +1,4 @@
-"""The table of CRI messages fits together; the steps that use it are those of `make test-engines`."""
+"""The table of CRI messages fits together; `make test-engines` uses it."""
 
 from __future__ import annotations
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import grpc
 
 from tests.engines.cri.node import (
@@ -12,7 +14,7 @@ from tests.engines.cri.node import (
     plain,
     refused,
 )
-from tests.engines.cri.steps import has_controller, skip, step
+from tests.engines.cri.steps import CGROUPS, has_controller, skip, step
 
 # ---- a container's life
 
@@ -45,6 +47,18 @@ def environment(node: Node) -> None:
         envs=[{"key": "COLOUR", "value": "red"}],
         working_dir="/var/new",
     )
+
+
+@step
+def started_at_once(node: Node) -> None:
+    with node.pod("busy") as pod:
+        made = [pod.create(["sh", "-c", f"echo {number}; exit {number}"]) for number in range(8)]
+        with ThreadPoolExecutor(8) as pool:
+            for container in made:
+                pool.submit(node.call, "StartContainer", container_id=container.id)
+        for container in made:
+            container.wait()
+            print(container.log(), container.status().exit_code)
 
 
 @step
@@ -127,6 +141,18 @@ def exec_probes(node: Node) -> None:
 
 
 @step
+def exec_at_once(node: Node) -> None:
+    container = node.shared.start(FOREVER)
+    with ThreadPoolExecutor(8) as pool:
+        found = [
+            pool.submit(container.exec, "sh", "-c", f"echo {number}; exit {number}")
+            for number in range(16)
+        ]
+    print([(answer.result().exit_code, answer.result().stdout.decode()) for answer in found])
+    container.remove()
+
+
+@step
 def exec_stopped(node: Node) -> None:
     container = node.shared.start(["true"])
     container.wait()
@@ -180,6 +206,25 @@ def update(node: Node) -> None:
         container.update(cpuset_cpus="999")
     container.print_exec(f"{GROUP} {LIMITS}")
     container.remove()
+
+
+def update_refused(node: Node) -> None:
+    """Less memory than is in use; cgroups of version 2 would make room by killing."""
+    script = "head -c 20000000 /dev/zero >/dev/shm/file; echo ready; sleep 600"
+    container = node.shared.start(
+        ["sh", "-c", script], resources={"memory_limit_in_bytes": 64 << 20}
+    )
+    container.wait_for_line("ready")
+    with refused("memory"):
+        container.update(memory_limit_in_bytes=1 << 20)
+    container.print_exec(f"{GROUP} {LIMITS}; rm /dev/shm/file")
+    container.remove()
+
+
+if (CGROUPS / "memory").is_dir():
+    step(update_refused)
+else:
+    skip("update-refused", "no memory controller of cgroup version 1")
 
 
 @step

@@ -95,6 +95,23 @@ def pod_sysctls(node: Node) -> None:
 
 
 @step
+def pod_security(node: Node) -> None:
+    """Of the process that holds the sandbox."""
+    security = {
+        "run_as_user": {"value": "1000"},
+        "readonly_rootfs": True,
+        "seccomp": {"profile_type": "RuntimeDefault"},
+    }
+    with node.pod("secure", linux={"security_context": security}) as pod:
+        status = Path(f"/proc/{pod.pid()}/status").read_text().splitlines()
+        wanted = ("Uid", "Gid", "Groups", "CapEff", "CapBnd", "NoNewPrivs", "Seccomp:")
+        print(*(line for line in status if line.startswith(wanted)), sep="\n")
+        mounts = Path(f"/proc/{pod.pid()}/mounts").read_text().splitlines()
+        print(*sorted(" ".join(line.split()[1:3]) for line in mounts), sep="\n")
+        print("score", Path(f"/proc/{pod.pid()}/oom_score_adj").read_text())
+
+
+@step
 def pod_cgroups(node: Node) -> None:
     with node.pod("grouped") as pod:
         container = pod.start(FOREVER)
