@@ -19,7 +19,7 @@ from tests.engines.cri.node import Node, Unable, plain
 from tests.engines.cri.steps import STEPS, Step
 
 # In this order; the last step of all looks at what the others have left.
-MODULES = ("pods", "containers", "security", "surroundings", "ends")
+MODULES = ("pods", "containers", "streams", "security", "surroundings", "ends")
 
 
 def record(results: Path, number: int, name: str, function: Step, node: Node) -> None:
