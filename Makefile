@@ -90,7 +90,7 @@ conformance: setup-test  ## Requirement tests on RUNTIME (ours); RUNTIME_TOOLS=D
 .PHONY: test-engines
 test-engines: setup-engines  ## Run Podman, Docker, containerd, CRI, buildah on pyruntime and on runc
 	@$(MAKE) --no-print-directory build
-	$(PYTHON) -m tests.engines.run $(ENGINES_ARGS)
+	$(PYTHON) -m tests.engines.run --runtime $(LAUNCHED) $(ENGINES_ARGS)
 
 .PHONY: build
 build: setup-build  ## Compile the init and the launcher, generate the config checker

@@ -299,12 +299,13 @@ def main() -> int:
     """Run the engines; the exit status."""
     arguments = _arguments()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that cgroups are removed
+    runtime = arguments.runtime.resolve()
     found = shutil.which(ORACLE, path=SEARCH)
     if found is None:
         print(f"SKIPPED: {ORACLE} is not installed, and there is nothing to compare with")
         return 0
     faults = 0
-    print(f"{arguments.runtime} beside {found}")
+    print(f"{runtime} beside {found}")
     place = Path(tempfile.mkdtemp(prefix="engines-", dir="/var/tmp"))
     try:
         for engine in arguments.engine or COMMANDS:
@@ -312,7 +313,7 @@ def main() -> int:
             if reason:
                 print(f"\n{engine}: SKIPPED: {reason}")
                 continue
-            faults += _compare(engine, arguments.runtime, Path(found), arguments.only, place)
+            faults += _compare(engine, runtime, Path(found), arguments.only, place)
             sys.stdout.flush()
     finally:
         if arguments.keep:

@@ -46,7 +46,8 @@ def stream_exec(node: Node) -> None:
 @step
 def stream_terminal(node: Node) -> None:
     container = node.shared.start(FOREVER)
-    script = 'until [ "$(stty size 2>/dev/null)" = "33 99" ]; do sleep 0.05; done; test -t 1 && tty; exit 4'
+    sized = '[ "$(stty size 2>/dev/null)" = "33 99" ]'
+    script = f"until {sized}; do sleep 0.05; done; test -t 1 && tty; exit 4"
     terminal = {"stdin": True, "stdout": True, "tty": True}
     with connected(container, "Exec", cmd=["sh", "-c", script], **terminal) as streams:
         streams.resize(99, 33)
