@@ -15,6 +15,8 @@ import time
 import traceback
 from pathlib import Path
 
+import grpc
+
 from tests.engines.cri.node import Node, Unable, plain
 from tests.engines.cri.steps import STEPS, Step
 
@@ -33,7 +35,8 @@ def record(results: Path, number: int, name: str, function: Step, node: Node) ->
             function(node)
     except Exception as error:
         code = 1
-        print(f"{type(error).__name__}: {plain(str(error))}", file=printed)
+        words = error.details() if isinstance(error, grpc.RpcError) else error
+        print(f"{type(error).__name__}: {plain(str(words))}", file=printed)
         trouble = traceback.format_exc()
     taken = round((time.monotonic() - began) * 1e6)
     (place / "stdout").write_text(printed.getvalue())
