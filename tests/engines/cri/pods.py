@@ -16,7 +16,7 @@ from tests.engines.cri.node import (
     plain,
     refused,
 )
-from tests.engines.cri.steps import skip, step
+from tests.engines.cri.steps import containerd_version, skip, step
 
 
 @step
@@ -137,4 +137,21 @@ def runtime_handler(node: Node) -> None:
         Pod(node, "unhandled", handler="no-such-handler")
 
 
-skip("pod-userns", "containerd 1.6 has no user namespaces for pods")
+def pod_userns(node: Node) -> None:
+    mapping = {"host_id": 1000000, "container_id": 0, "length": 65536}
+    userns = {"mode": "POD", "uids": [mapping], "gids": [mapping]}
+    security = {"namespace_options": {"userns_options": userns}}
+    with node.pod("mapped", linux={"security_context": security}) as pod:
+        container = pod.start(FOREVER, security=security)
+        container.print_exec("tr -s ' ' </proc/self/uid_map; cat /proc/self/setgroups; id -u")
+        container.print_exec("grep CapEff /proc/self/status; touch /new && echo writable")
+        container.print_exec("ip -4 -o addr show eth0 | wc -l; ls -ln /bin/busybox | cut -c1-40")
+        print("outside", Path(f"/proc/{container.pid()}").stat().st_uid)
+        pod.show("id; exit 3", security={**security, "run_as_user": {"value": "1000"}})
+        pod.show("touch /file", security={**security, "readonly_rootfs": True})
+
+
+if containerd_version() >= (1, 7):
+    step(pod_userns)
+else:
+    skip("pod-userns", "containerd before 1.7 has no user namespaces for pods")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +23,13 @@ def step(function: Step) -> Step:
 def skip(name: str, reason: str) -> None:
     """In place of a step that cannot be tried."""
     STEPS.append((name, lambda node: None, reason))
+
+
+def containerd_version() -> tuple[int, ...]:
+    """Such as (1, 6)."""
+    text = subprocess.check_output(["containerd", "--version"], text=True)
+    found = re.search(r" v?(\d+)\.(\d+)", text)
+    return tuple(map(int, found.groups())) if found else ()
 
 
 def has_controller(name: str) -> bool:
