@@ -88,9 +88,9 @@ conformance: setup-test  ## Requirement tests on RUNTIME (ours); RUNTIME_TOOLS=D
 	$(if $(RUNTIME_TOOLS),$(PYTHON) -m conformance.runtime_tools --tree '$(RUNTIME_TOOLS)')
 
 .PHONY: test-engines
-test-engines: setup-test  ## Run Podman, Docker, containerd and buildah on pyruntime and on runc; compare
+test-engines: setup-engines  ## Run Podman, Docker, containerd, CRI, buildah on pyruntime and on runc
 	@$(MAKE) --no-print-directory build
-	$(PYTHON) -m tests.engines.run $(ENGINES_ARGS)
+	$(PYTHON) -m tests.engines.run --runtime $(LAUNCHED) $(ENGINES_ARGS)
 
 .PHONY: build
 build: setup-build  ## Compile the init and the launcher, generate the config checker
@@ -112,8 +112,8 @@ clean:  ## Remove what was built (.venv stays)
 
 # ---- below: the parts of the targets above
 
-.PHONY: setup-build setup-demo setup-test
-setup-build setup-demo setup-test: setup-%:
+.PHONY: setup-build setup-demo setup-test setup-engines
+setup-build setup-demo setup-test setup-engines: setup-%:
 	@tools/setup.sh $*
 
 .PHONY: check-lint check-types check-generated check-unit

@@ -1,12 +1,13 @@
 #!/bin/sh
 # Install what a make target needs and this machine lacks, and make .venv.
 #
-#     tools/setup.sh {venv|build|demo|test}
+#     tools/setup.sh {venv|build|demo|test|engines}
 #
 # venv    /usr/bin/python3 with venv; .venv with the development packages
 # build   + a C compiler and the headers of libc and the kernel
 # demo    + a static busybox
 # test    + what single tests ask for; those are optional: without them tests skip
+# engines + Podman, Docker, containerd, buildah, and a gRPC client in .venv; all optional
 #
 # Packages come from apt-get, and only the missing ones. Set OFFLINE=1 to forbid
 # every download: then what is missing is named, and what is optional is left out.
@@ -68,17 +69,32 @@ has_headers() {
         "${CC:-cc}" -x c -fsyntax-only - 2>/dev/null
 }
 has_busybox() { tools/demo.sh --find-busybox >/dev/null 2>&1; }
+has_cni() { [ -x /usr/lib/cni/bridge ]; }
 has_libseccomp() { ls /usr/lib/*/libseccomp.so.2 /usr/lib*/libseccomp.so.2 /lib/*/libseccomp.so.2 2>/dev/null | grep -q .; }
 
-# The packages that pyproject.toml names, one a line
+# The packages that pyproject.toml names in an extra, one a line; with dev, those of pyruntime too
 python_packages() {
-    "$PYTHON" - <<'PROGRAM'
+    "$PYTHON" - "$1" <<'PROGRAM'
+import sys
 import tomllib
 
 with open("pyproject.toml", "rb") as file:
     project = tomllib.load(file)["project"]
-print(*project["dependencies"], *project["optional-dependencies"]["dev"], sep="\n")
+own = project["dependencies"] if sys.argv[1] == "dev" else []
+print(*own, *project["optional-dependencies"][sys.argv[1]], sep="\n")
 PROGRAM
+}
+
+# pip_install MARK PACKAGES: into .venv, unless the file MARK says that they are there
+pip_install() {
+    [ "$(cat "$1" 2>/dev/null)" = "$2" ] && return 0
+    # shellcheck disable=SC2086 # one word a package
+    say "installing into .venv:" $2
+    [ -z "${OFFLINE:-}" ] || { say "OFFLINE is set, and .venv lacks packages"; return 1; }
+    # shellcheck disable=SC2086 # one word a package
+    retry .venv/bin/python -m pip install --quiet --disable-pip-version-check --retries 5 $2 ||
+        return 1
+    printf '%s\n' "$2" >"$1"
 }
 
 setup_venv() {
@@ -87,15 +103,9 @@ setup_venv() {
     fi
     need has_python python3 "pyruntime runs on the system's Python"
     need has_venv python3-venv "makes .venv for the development packages"
-    packages=$(python_packages) || fail "cannot read pyproject.toml"
-    [ "$(cat .venv/.packages 2>/dev/null)" = "$packages" ] && return 0
+    packages=$(python_packages dev) || fail "cannot read pyproject.toml"
     [ -x .venv/bin/python ] || "$PYTHON" -m venv .venv || fail "cannot make .venv"
-    say "installing into .venv:" $packages
-    [ -z "${OFFLINE:-}" ] || fail "OFFLINE is set, and .venv lacks packages"
-    # shellcheck disable=SC2086 # one word a package
-    retry .venv/bin/python -m pip install --quiet --disable-pip-version-check --retries 5 $packages ||
-        fail "pip cannot install the development packages"
-    printf '%s\n' "$packages" >.venv/.packages
+    pip_install .venv/.packages "$packages" || fail "cannot install the development packages"
 }
 
 setup_build() {
@@ -113,10 +123,28 @@ setup_test() {
     want crun crun "comparing our answers with crun's"
 }
 
+setup_engines() {
+    want podman podman "Podman's steps"
+    want conmon conmon "Podman's steps"
+    want buildah buildah "buildah's steps"
+    want containerd containerd "the steps of containerd and its Kubernetes interface"
+    want dockerd docker.io "Docker's steps"
+    want docker-init tini "steps with an init in the container"
+    want iptables iptables "the steps of Docker, Podman and pods"
+    want newuidmap uidmap "the step of an automatic user namespace"
+    want ip iproute2 "the networks of containers"
+    want pgrep procps "a look at processes"
+    has_cni || want /usr/lib/cni/bridge containernetworking-plugins "the networks of Podman and pods"
+    packages=$(python_packages engines) || fail "cannot read pyproject.toml"
+    pip_install .venv/.packages-engines "$packages" ||
+        say "going on without: the steps of containerd's Kubernetes interface will be skipped"
+}
+
 case ${1:-} in
 venv) setup_venv ;;
 build) setup_venv; setup_build ;;
 demo) setup_venv; setup_build; setup_demo ;;
 test) setup_venv; setup_build; setup_demo; setup_test ;;
-*) fail "usage: tools/setup.sh {venv|build|demo|test}" ;;
+engines) setup_venv; setup_build; setup_demo; setup_test; setup_engines ;;
+*) fail "usage: tools/setup.sh {venv|build|demo|test|engines}" ;;
 esac

@@ -171,7 +171,7 @@ shim_died() {
     eventually no_task orphan && echo 'task gone'
     ctr container rm orphan
     eventually eval '! find /sys/fs/cgroup -name orphan | grep -q .' && echo 'cgroups gone'
-    ls -A /run/containerd/runc/default 2>/dev/null | grep -v '^\.seccomp$'
+    ls -A /run/containerd/runc/default 2>/dev/null | grep -v '^~seccomp$'
 }
 step shim-killed shim_died
 daemon_restart() {
@@ -196,4 +196,4 @@ daemon_killed() {
     kill_and_remove survivor
 }
 step daemon-killed daemon_killed
-step nothing-left eval 'ctr task ls -q; ctr container ls -q; ls -A /run/containerd/runc/default 2>/dev/null | grep -v "^\.seccomp$"; find /sys/fs/cgroup -mindepth 3 -path "*/default/*" -type d'
+step nothing-left eval 'ctr task ls -q; ctr container ls -q; ls -A /run/containerd/runc/default 2>/dev/null | grep -v "^~seccomp$"; find /sys/fs/cgroup -mindepth 3 -path "*/default/*" -type d'

@@ -80,6 +80,14 @@ fi
 step run-no-new-privileges run --security-opt no-new-privileges "$IMAGE" grep NoNewPrivs /proc/self/status
 step run-seccomp-default run "$IMAGE" sh -c 'unshare -m true; echo $?; mount -t tmpfs none /tmp; echo $?'
 step run-seccomp-off run --security-opt seccomp=unconfined "$IMAGE" grep Seccomp: /proc/self/status
+cat >"$WORK/profile.json" <<'PROFILE'
+{"defaultAction": "SCMP_ACT_ALLOW",
+ "syscalls": [{"names": ["chmod", "fchmodat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95}]}
+PROFILE
+step run-seccomp-profile run --security-opt "seccomp=$WORK/profile.json" "$IMAGE" sh -c 'grep Seccomp: /proc/self/status; chmod 700 /tmp; echo $?'
+step run-systempaths run --security-opt systempaths=unconfined "$IMAGE" sh -c 'grep -E " /(proc|sys)/" /proc/mounts | grep -vc unified'
+step run-stop-signal eval 'background stopped --stop-signal USR1 --stop-timeout 30 "$IMAGE" sh -c "trap \"exit 6\" USR1; echo ready; while :; do sleep 0.1; done"; eventually prints ready docker logs stopped; docker stop stopped; docker wait stopped; docker rm stopped'
+step run-umask run "$IMAGE" sh -c umask
 step run-masked run "$IMAGE" sh -c 'wc -c </proc/timer_list; ls /proc/acpi /sys/firmware; echo x >/proc/sys/kernel/hostname; echo $?'
 step run-sysctl run --sysctl net.ipv4.ip_forward=1 --sysctl kernel.msgmax=1000 "$IMAGE" cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/msgmax
 step run-ulimit run --ulimit nofile=64:128 --ulimit core=0 "$IMAGE" sh -c 'ulimit -Sn; ulimit -Hn; ulimit -c'
@@ -105,7 +113,7 @@ step limit-pids run --pids-limit 20 "$IMAGE" sh -c "$group pids/pids.max pids.ma
 oom() {
     docker run --name oom --pull never --network none --memory 16m --memory-swap 16m "$IMAGE" tail /dev/zero
     echo "run $?"
-    field '{{.State.ExitCode}}' oom
+    field '{{.State.ExitCode}} {{.State.OOMKilled}}' oom
     docker rm oom
 }
 needs_memory limit-oom oom
@@ -227,6 +235,14 @@ joined_network() {
     docker rm -f first
 }
 step network-joined joined_network
+joined_pids() {
+    background first --ipc shareable "$IMAGE" sleep 600
+    run --pid container:first --ipc container:first "$IMAGE" sh -c 'ps -o args | grep -c "[s]leep 600"; readlink /proc/self/ns/ipc' >"$WORK/second"
+    head -n 1 "$WORK/second"
+    [ "$(tail -n 1 "$WORK/second")" = "$(docker exec first readlink /proc/self/ns/ipc)" ] && echo 'the same'
+    docker rm -f first
+}
+step namespaces-joined joined_pids
 step network-host eval '[ "$(docker run --rm --pull never --network host "$IMAGE" readlink /proc/self/ns/net)" = "$(readlink /proc/self/ns/net)" ] && echo "the same"'
 step network-none run "$IMAGE" ip -o link
 step network-connect eval 'docker network create --subnet 10.78.0.0/24 later >/dev/null; docker run -d --pull never --name moved "$IMAGE" sleep 600 >/dev/null; docker network connect later moved; docker exec moved ip -4 -o addr show eth1 | awk "{print \$4}"; docker rm -f moved; docker network rm later'
@@ -264,5 +280,28 @@ daemon_restart() {
     docker rm survivor
 }
 step daemon-restart daemon_restart
+# All containers of this daemon have a user namespace; it keeps its images elsewhere.
+remapped() {
+    kill -TERM "$daemon"
+    wait "$daemon"
+    sed -i 's/^{/{"userns-remap": "nobody:nogroup", /' "$WORK/daemon.json"
+    start_daemon
+    docker load -q -i "$IMAGE_FILE"
+    run "$IMAGE" sh -c 'tr -s " " </proc/self/uid_map; id -u; grep CapEff /proc/self/status; touch /new && echo writable; ls -ln /bin/busybox | tr -s " " | cut -d" " -f3,4'
+    run --read-only --tmpfs /tmp -v named:/data --memory 64m "$IMAGE" sh -c 'touch /tmp/a /data/b && echo written; mount -t tmpfs none /tmp; echo $?'
+    background mapped "$IMAGE" sleep 600
+    docker exec mapped sh -c 'id -u; tr -s " " </proc/self/uid_map'
+    docker rm -f mapped
+    docker run --rm --pull never --userns host --network none "$IMAGE" sh -c 'tr -s " " </proc/self/uid_map'
+    docker run --rm --pull never "$IMAGE" sh -c 'ip route | head -n 1'
+}
+if [ -e /etc/subuid ] && [ -e /etc/subgid ]; then
+    printf '%s:1000000:65536\n' nobody nogroup >"$WORK/subid"
+    mount --bind "$WORK/subid" /etc/subuid
+    mount --bind "$WORK/subid" /etc/subgid
+    step userns-remap remapped
+else
+    skip userns-remap 'no /etc/subuid and /etc/subgid (uidmap)'
+fi
 step info docker info --format '{{.DefaultRuntime}} {{.CgroupDriver}}'
-step nothing-left eval 'docker ps -aq; ls -A "$WORK/exec/runtime-runc/moby" | grep -v "^\.seccomp$"; find /sys/fs/cgroup -regextype posix-egrep -regex ".*/[0-9a-f]{64}" -type d'
+step nothing-left eval 'docker ps -aq; ls -A "$WORK/exec/runtime-runc/moby" | grep -v "^~seccomp$"; find /sys/fs/cgroup -regextype posix-egrep -regex ".*/[0-9a-f]{64}" -type d'

@@ -81,23 +81,26 @@ def _json(value: Any) -> bytes:
     return json.dumps(value, sort_keys=True).encode()
 
 
-def _image_config(layer: bytes) -> bytes:
+def _image_config(layer: bytes, command: list[str]) -> bytes:
     return _json(
         {
             "architecture": "amd64",
             "os": "linux",
             "created": "2020-01-01T00:00:00Z",
-            "config": {"Env": [PATH], "Cmd": ["/bin/sh"], "WorkingDir": "/"},
+            "config": {"Env": [PATH], "Cmd": command, "WorkingDir": "/"},
             "rootfs": {"type": "layers", "diff_ids": [f"sha256:{_digest(layer)}"]},
             "history": [{"created": "2020-01-01T00:00:00Z", "created_by": "busybox"}],
         }
     )
 
 
-def write(path: Path) -> None:
-    """Write the archive. Raises LookupError where there is no static busybox."""
+def write(path: Path, name: str = NAME, command: list[str] | None = None) -> None:
+    """Write the archive. Raises LookupError where there is no static busybox.
+
+    `command` is what a container runs unless it is told otherwise: a shell by default.
+    """
     layer = _layer(find_busybox())
-    config = _image_config(layer)
+    config = _image_config(layer, command or ["/bin/sh"])
     manifest = _json(
         {
             "schemaVersion": 2,
@@ -107,11 +110,11 @@ def write(path: Path) -> None:
         }
     )
     listed = _descriptor(MANIFEST_TYPE, manifest)
-    listed["annotations"] = {"io.containerd.image.name": NAME}
+    listed["annotations"] = {"io.containerd.image.name": name}
     listed["platform"] = {"architecture": "amd64", "os": "linux"}
     docker = {
         "Config": f"blobs/sha256/{_digest(config)}",
-        "RepoTags": [NAME],
+        "RepoTags": [name],
         "Layers": [f"blobs/sha256/{_digest(layer)}"],
     }
     with tarfile.open(path, "w") as archive:

@@ -18,6 +18,26 @@ configure_containers
 podman load -q -i "$IMAGE_FILE" >"$RESULTS/load" 2>&1 ||
     unable "podman cannot load an image: $(tail -n 1 "$RESULTS/load")"
 
+run_with_hook() {
+    local stage
+    mkdir -p "$WORK/hooks"
+    # The state that the runtime gives a hook says at which point it is; for poststart runc's
+    # is still "created".
+    cat >"$WORK/hooks/note" <<HOOK
+#!$BUSYBOX sh
+{ echo \$1; grep -o '"status": *"[a-z]*"' | tr -d ' ' | grep -v "\$2"; } >>$WORK/hooked || true
+HOOK
+    chmod 755 "$WORK/hooks/note"
+    for stage in prestart createRuntime createContainer poststart poststop; do
+        cat >"$WORK/hooks/$stage.json" <<HOOK
+{"version": "1.0.0", "when": {"always": true}, "stages": ["$stage"],
+ "hook": {"path": "$WORK/hooks/note", "args": ["note", "$stage", "${stage/poststart/status}"]}}
+HOOK
+    done
+    podman --hooks-dir "$WORK/hooks" run --rm --network none "$IMAGE" echo hooked
+    cat "$WORK/hooked"
+}
+
 # ---- run
 step run run "$IMAGE" sh -c 'echo hello; exit 7'
 step run-stdin eval 'echo typed | run -i "$IMAGE" cat'
@@ -41,6 +61,20 @@ step run-no-new-privileges run --security-opt no-new-privileges "$IMAGE" grep No
 step run-privileged run --privileged --cap-drop sys_resource "$IMAGE" sh -c 'grep Cap /proc/self/status; mount -t tmpfs none /mnt 2>&1 || mkdir /mnt && mount -t tmpfs none /mnt && echo mounted'
 step run-seccomp-default run "$IMAGE" sh -c 'unshare -U true; echo $?; mount -t tmpfs none /tmp; echo $?'
 step run-seccomp-off run --security-opt seccomp=unconfined "$IMAGE" grep Seccomp: /proc/self/status
+cat >"$WORK/profile.json" <<'PROFILE'
+{"defaultAction": "SCMP_ACT_ALLOW",
+ "syscalls": [{"names": ["chmod", "fchmodat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 95}]}
+PROFILE
+step run-seccomp-profile run --security-opt "seccomp=$WORK/profile.json" "$IMAGE" sh -c 'grep Seccomp: /proc/self/status; chmod 700 /tmp; echo $?'
+step run-mask run --security-opt mask=/etc/group:/home --security-opt unmask=/proc/acpi "$IMAGE" sh -c 'wc -c </etc/group; ls /home; grep -c " /proc/acpi " /proc/mounts'
+step run-unmask run --security-opt unmask=ALL "$IMAGE" sh -c 'grep -E " /(proc|sys)/" /proc/mounts | grep -vc unified'
+step run-hook-directory run_with_hook
+step run-systemd run --systemd always "$IMAGE" sh -c 'cut -d" " -f2,3 /proc/mounts | sort | grep -v unified; echo $container'
+step run-ipc run --ipc private --uts private "$IMAGE" sh -c 'df -k /dev/shm | tail -n 1'
+step run-preserve-fds eval 'echo passed >"$WORK/passed"; run --preserve-fds 1 "$IMAGE" sh -c "cat <&3; ls /proc/self/fd | wc -l" 3<"$WORK/passed"'
+step run-pid-file eval 'run --pidfile "$WORK/pid-file" "$IMAGE" true; grep -c "^[0-9]*$" "$WORK/pid-file"'
+step run-timeout run --timeout 1 "$IMAGE" sleep 600
+step run-secret eval 'echo hidden | podman secret create word - >/dev/null; run --secret word "$IMAGE" cat /run/secrets/word; podman secret rm word >/dev/null'
 step run-masked run "$IMAGE" sh -c 'wc -c </proc/timer_list; ls /proc/acpi /sys/firmware; echo 1 >/proc/sys/kernel/hostname; echo $?'
 step run-sysctl run --sysctl net.ipv4.ip_forward=1 --sysctl kernel.msgmax=1000 "$IMAGE" cat /proc/sys/net/ipv4/ip_forward /proc/sys/kernel/msgmax
 step run-ulimit run --ulimit nofile=64:128 --ulimit nproc=100:100 "$IMAGE" sh -c 'ulimit -Sn; ulimit -Hn; ulimit -u'
@@ -146,6 +180,7 @@ step life-stopped-exec podman exec life true
 step life-stopped-kill podman kill life
 # Only a program that has printed "ready" has set its traps.
 ready_times() { [ "$(podman logs life | grep -c ready)" -ge "$1" ]; }
+step life-top-host eval 'podman run -d --name top --network none "$IMAGE" sleep 600 >/dev/null; podman top top hpid,user,args | sed "s/^[0-9]* */PID /"; podman rm -f -t 0 top'
 step life-again eval 'podman start life && eventually ready_times 2 && podman restart -t 30 life && eventually ready_times 3 && field "{{.RestartCount}} {{.State.Status}}" life'
 step life-kill eval 'podman kill life; podman wait life'
 step life-logs eval 'podman logs life | sort | uniq -c | sed "s/^ *[0-9]*//"'
@@ -229,6 +264,30 @@ pods() {
 }
 step pods pods
 
+play() {
+    printf 'FROM %s\nENTRYPOINT ["/bin/sleep", "600"]\n' "$IMAGE" | podman build -q -t pause - >/dev/null
+    sed -i '/^\[engine\]/a infra_image = "localhost/pause:latest"' "$CONTAINERS_CONF"
+    cat >"$WORK/pod.yaml" <<YAML
+apiVersion: v1
+kind: Pod
+metadata:
+  name: played
+spec:
+  restartPolicy: Never
+  containers:
+  - name: only
+    image: $IMAGE
+    command: ["sh", "-c", "echo played; id; exit 3"]
+    securityContext: {runAsUser: 1000, readOnlyRootFilesystem: true}
+    resources: {limits: {memory: 64Mi}}
+YAML
+    podman play kube --network none "$WORK/pod.yaml" >/dev/null
+    podman wait played-only
+    podman logs played-only
+    podman pod rm -f -t 0 played >/dev/null
+}
+step pods-play play
+
 # ---- build, commit, copy
 built() {
     mkdir -p "$WORK/context" && echo data >"$WORK/context/data"
@@ -257,4 +316,4 @@ step copy eval 'podman run -d --name copied --network none "$IMAGE" sleep 600 >/
 step info eval 'podman info --format "{{.Host.OCIRuntime.Name}} {{.Host.CgroupManager}}"'
 step rootfs eval 'mkdir -p $WORK/plain/bin && cp $BUSYBOX $WORK/plain/bin/sh && run --rootfs "$WORK/plain" sh -c "echo plain"'
 step systemd-off run --systemd false --entrypoint '["sh","-c"]' "$IMAGE" 'echo entry'
-step nothing-left eval 'podman ps -aq; ls -A /run/pyruntime /run/runc 2>/dev/null | grep -vE "^\.seccomp$|:$|^$"; find /sys/fs/cgroup -name "libpod-*" -type d'
+step nothing-left eval 'podman ps -aq; ls -A /run/pyruntime /run/runc 2>/dev/null | grep -vE "^~seccomp$|:$|^$"; find /sys/fs/cgroup -name "libpod-*" -type d'

@@ -57,6 +57,7 @@ mount -t tmpfs -o mode=755 tmpfs /run
 mkdir -p "$WORK" /run/lock /run/netns
 private_cgroups
 mount -t tmpfs -o mode=1777 tmpfs /dev/shm
+mkdir -p /var/lib/cni # CNI's leases and results are nowhere else
 for directory in /var/lib/cni /var/lib/containers /var/lib/docker /var/lib/containerd /etc/cni; do
     [ ! -d "$directory" ] || mount -t tmpfs -o mode=755 tmpfs "$directory"
 done
