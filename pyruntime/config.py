@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 SIZE_LIMIT = 16 * 1024 * 1024
 
 _REGULAR = 0o100000
+_FIFO = 0o010000
+_PIECE = 1 << 16
 _TYPE_BITS = 0o170000
 
 
@@ -51,15 +53,19 @@ def load(bundle_directory: str, config_path: str | None = None) -> Config:
     return Config(parse(text), text, path)
 
 
-def read(path: str) -> bytes:
-    """The bytes of a regular file of at most SIZE_LIMIT. Raises PyruntimeError."""
+def read(path: str, pipes: bool = False) -> bytes:
+    """The bytes of a regular file, or with `pipes` of a pipe too, of at most SIZE_LIMIT.
+
+    Raises PyruntimeError.
+    """
     try:
         # Without O_NONBLOCK a fifo in place of the file would hold the runtime up.
-        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | posix.O_NONBLOCK)
+        wait = 0 if pipes else posix.O_NONBLOCK
+        fd = posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC | wait)
     except OSError as error:
         raise PyruntimeError(_unreadable(path, error)) from None
     try:
-        return _read_all(fd, path)
+        return _read_all(fd, path, pipes)
     except OSError as error:
         raise PyruntimeError(_unreadable(path, error)) from None
     finally:
@@ -126,13 +132,14 @@ def _loads(text: bytes) -> object:
         raise ConfigError([f".: {error}"]) from None
 
 
-def _read_all(fd: int, path: str) -> bytes:
+def _read_all(fd: int, path: str, pipes: bool) -> bytes:
     status = posix.fstat(fd)
-    if status.st_mode & _TYPE_BITS != _REGULAR:
+    kind = status.st_mode & _TYPE_BITS
+    if kind != _REGULAR and not (pipes and kind == _FIFO):
         raise PyruntimeError(f"{path} is not a regular file")
     text = b""
     while len(text) <= SIZE_LIMIT:
-        piece = posix.read(fd, min(status.st_size, SIZE_LIMIT) + 1)
+        piece = posix.read(fd, min(status.st_size or _PIECE, SIZE_LIMIT) + 1)
         if not piece:
             return text
         text += piece

@@ -115,8 +115,6 @@ class Creation:
         except OSError as error:
             raise PyruntimeError(f"chdir {bundle}: {failures.reason(error.errno or 0)}") from None
         self.bundle = posix.getcwd()
-        if not self.bundle.isprintable() and "\udc80" <= max(self.bundle) <= "\udcff":
-            raise PyruntimeError(f"bundle {self.bundle!r}: state can hold only paths in UTF-8")
 
     def _settings(self, document: dict[str, Any]) -> Settings:
         settings = Settings(document, self.facts)
@@ -220,8 +218,8 @@ class Creation:
             "id": self.identifier,
             "pid": 0,
             "creator": [posix.getpid(), processes.start_time(posix.getpid())],
-            "bundle": self.bundle,
-            "rootfs": self.settings.rootfs,
+            "bundle": _shown(self.bundle),
+            "rootfs": _shown(self.settings.rootfs),
             "created": state.timestamp(time.time_ns()),
             "annotations": document.get("annotations") or {},
             "owner": posix.geteuid(),
@@ -305,8 +303,11 @@ class Creation:
         """The fifos between init and start, the console, and the files for hooks."""
         assert self.container is not None
         start, report = self.container.path("start"), self.container.path("report")
-        posix.mkfifo(start, FIFO_MODE)
-        posix.mkfifo(report, FIFO_MODE)
+        for path in (start, report):
+            try:
+                posix.mkfifo(path, FIFO_MODE)
+            except OSError as error:  # it does not say which
+                raise OSError(error.errno, error.strerror, path) from None
         self.inherited["start"] = posix.open(start, posix.O_RDWR | posix.O_CLOEXEC)
         # Non-blocking only while there is no reader; the init never waits on it.
         flags = posix.O_RDWR | posix.O_NONBLOCK | posix.O_CLOEXEC
@@ -469,19 +470,44 @@ class Creation:
         return {"first": first, "operations": rows}
 
     def undo(self) -> None:
-        """Take everything back. poststop hooks run, for create had begun (R40, step 13)."""
+        """Take everything back. poststop hooks run, for create had begun (R40, step 13).
+
+        Each step is taken whatever the one before it met: what made create fail is to be told.
+        """
+        steps = (
+            self._undo_devices,
+            self._undo_init,
+            self._undo_cgroup,
+            self._undo_rdt_class,
+            self._undo_directory,
+        )
+        for step in steps:
+            try:
+                step()
+            except (OSError, PyruntimeError) as error:
+                self.request.log.warning(f"while taking back what was made: {error}")
+
+    def _undo_devices(self) -> None:
         if self.transfer is not None:
             self.transfer.undo()
+
+    def _undo_init(self) -> None:
         if self.init is not None:
             self.init.kill()
             self.init.close()
+
+    def _undo_cgroup(self) -> None:
         if self.cgroup is not None and self.container is not None:
             self._end_everybody()
             self.cgroup.undo()
+
+    def _undo_rdt_class(self) -> None:
         if self.allocation is not None:
             from pyruntime import resctrl
 
             resctrl.undo(self.allocation)
+
+    def _undo_directory(self) -> None:
         if self.container is not None:
             self.container.remove()
             self._after_failure()
@@ -529,6 +555,13 @@ ANSWERS = {
     namespaces.SYNC_HOOKS: Creation._run_hooks,
     namespaces.SYNC_LISTENER: Creation._send_listener,
 }
+
+
+def _shown(path: str) -> str:
+    """A path as JSON can hold it: what is not UTF-8 becomes U+FFFD, as in runc's state."""
+    if path.isascii():
+        return path
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _trace(request: Request) -> Trace | None:

@@ -28,10 +28,10 @@ def delete(root: str, identifier: str, force: bool) -> list[str]:
         if force:
             return []
         raise
-    except CorruptState:
+    except CorruptState as error:
         if not force:
             raise
-        return _delete_torn(root, identifier)
+        return _delete_torn(root, identifier, error)
     try:
         _take(container, force)
     except UnknownContainer:
@@ -114,11 +114,24 @@ def _poststop_hooks(container: state.Container, force: bool) -> list[dict[str, A
     return wanted
 
 
-def _delete_torn(root: str, identifier: str) -> list[str]:
-    """state.json is missing or damaged: remove the directory, that the id can be used again."""
+def _delete_torn(root: str, identifier: str, error: CorruptState) -> list[str]:
+    """state.json is missing or damaged: remove the directory, that the id can be used again.
+
+    Nothing is known of processes and cgroups, and nobody is killed on a guess.
+    """
     container = state.Container(root, identifier, {})
+    place = _cgroup_by_config(container)
     container.remove()
-    return []
+    return [f"{error}: its directory is removed; processes may be left in the cgroup {place}"]
+
+
+def _cgroup_by_config(container: state.Container) -> str:
+    from pyruntime.cgroups.paths import cgroup_path
+
+    try:
+        return cgroup_path(container.config(), container.identifier)
+    except PyruntimeError:
+        return "/" + container.identifier
 
 
 def _root(container: state.Container) -> str:

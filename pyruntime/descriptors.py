@@ -10,6 +10,8 @@ import sys
 from pyruntime import failures, processes
 from pyruntime.errors import PyruntimeError
 
+ADDRESS_LIMIT = 107  # sun_path without its final NUL byte
+
 
 def listen_fds() -> int:
     """How many descriptors systemd's socket activation passes (sd_listen_fds(3)).
@@ -70,18 +72,24 @@ def check_console(wanted: bool, path: str | None) -> None:
 def connect(path: str) -> int:
     """A descriptor connected to the AF_UNIX stream socket at a path of any length."""
     end = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-    directory, _, name = path.rpartition("/")
     try:
-        if len(path.encode(sys.getfilesystemencoding(), "surrogateescape")) > 100:
-            flags = posix.O_PATH | posix.O_DIRECTORY | posix.O_CLOEXEC
-            parent = posix.open(directory or "/", flags)
-            end.connect(f"/proc/self/fd/{parent}/{name}")
-            posix.close(parent)
-        else:
-            end.connect(path)
+        connect_to(end, path)
     except OSError as error:
+        end.close()
         raise PyruntimeError(f"dial unix {path}: {failures.reason(error.errno or 0)}") from None
     return end.detach()
+
+
+def connect_to(connection: _socket.socket, path: str) -> None:
+    """connect(2) to a path that may be longer than a socket address. Raises OSError."""
+    if len(path.encode(sys.getfilesystemencoding(), "surrogateescape")) <= ADDRESS_LIMIT:
+        connection.connect(path)
+        return
+    descriptor = posix.open(path, posix.O_PATH | posix.O_CLOEXEC)
+    try:
+        connection.connect(f"/proc/self/fd/{descriptor}")
+    finally:
+        posix.close(descriptor)
 
 
 def send_pidfd(path: str, pid: int, kind: str) -> None:

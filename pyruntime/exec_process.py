@@ -206,8 +206,8 @@ class Execution:
     def _failure(self, init: InitProcess) -> PyruntimeError:
         """Why the init left. That there is nothing to join any more has a better name."""
         error = init.failure()
-        gone = isinstance(error, OperationError) and error.path == ".linux.namespaces"
-        if gone and not self.container.alive():
+        about_us = isinstance(error, OperationError) and not error.path.startswith(".process")
+        if about_us and not self.container.alive():
             return StateError(REFUSALS[state.STOPPED])
         return error
 

@@ -49,7 +49,7 @@ def _from_file(path: str, own: Section) -> Section:
     from pyruntime import config as configs
     from pyruntime import documents
 
-    process = configs.check_process(documents.loads(configs.read(path)))
+    process = configs.check_process(documents.loads(configs.read(path, pipes=True)))
     if not process.get("args"):
         raise PyruntimeError("process args cannot be empty")
     inherited = {name: own[name] for name in INHERITED if name in own}

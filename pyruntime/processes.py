@@ -63,6 +63,8 @@ def open_pidfd(pid: int, started: int) -> int:
         if error.errno in (errno.ESRCH, errno.EINVAL):
             return -1
         raise _refusal("pidfd_open", error) from None
+    except OverflowError:  # no pid has such a number
+        return -1
     if start_time(pid) != started:
         posix.close(descriptor)
         return -1

@@ -30,6 +30,25 @@ LETTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456
 LONGEST_ID = 255
 HIDDEN = "~"  # begins the names that are no containers: no id may have it
 DIRECTORY_MODE = 0o711
+REQUIRED = ("ociVersion", "rootfs", "created")
+TYPES: dict[str, type] = {
+    "ociVersion": str,
+    "id": str,
+    "pid": int,
+    "pid_start": int,
+    "creator": list,
+    "bundle": str,
+    "rootfs": str,
+    "created": str,
+    "annotations": dict,
+    "owner": int,
+    "status": str,
+    "tail": dict,
+    "cgroup_paths": dict,
+    "cgroup_made": list,
+    "resctrl_made": list,
+    "resctrl_tasks": list,
+}
 CREATING = "creating"
 CREATED = "created"
 RUNNING = "running"
@@ -218,8 +237,12 @@ def _discard(hidden: Container, container: Container) -> None:
     remove_directory(hidden.directory)
 
 
-def load(root: str, identifier: str) -> Container:
-    """The container of that id. Raises UnknownContainer, CorruptState."""
+def load(root: str, identifier: str, to_act: bool = True) -> Container:
+    """The container of that id. Raises UnknownContainer, CorruptState.
+
+    Unless it is only looked at, it must not be another user's: whoever may write it would
+    choose the processes and the directories that root kills and removes (StateError).
+    """
     check_identifier(identifier)
     container = Container(root, identifier, {})
     try:
@@ -234,8 +257,38 @@ def load(root: str, identifier: str) -> Container:
         raise CorruptState(f"container {identifier}: state.json: {error}") from error
     if not isinstance(values, dict) or "bundle" not in values:
         raise CorruptState(f"container {identifier}: state.json is not the state of a container")
+    _check(identifier, values)
     container.values = values
+    if to_act:
+        _check_owner(container)
     return container
+
+
+def _check_owner(container: Container) -> None:
+    """The launcher leaves a container of somebody else to us, too."""
+    owner = posix.stat(container.directory).st_uid
+    if owner not in (0, posix.geteuid()):
+        raise StateError(
+            f"container {container.identifier} belongs to uid {owner}, who could send this "
+            "command to any process: run it as that user"
+        )
+
+
+def _check(identifier: str, values: dict[str, Any]) -> None:
+    """What is used as a number, a path or a list must be one. Raises CorruptState."""
+    for name, value in values.items():
+        wrong = type(value) is not TYPES.get(name, type(value))
+        if wrong or (type(value) is int and not 0 <= value < 1 << 63):
+            raise CorruptState(f"container {identifier}: state.json: {name} is damaged")
+    for name in REQUIRED:
+        if name not in values:
+            raise CorruptState(f"container {identifier}: state.json: {name} is missing")
+    paths = [*(values.get("cgroup_paths") or {}).values()]
+    for name in ("cgroup_made", "resctrl_made", "resctrl_tasks"):
+        paths += values.get(name) or ()
+    for path in paths:
+        if type(path) is not str or path[:1] != "/":
+            raise CorruptState(f"container {identifier}: state.json: a path is damaged")
 
 
 def identifiers(root: str) -> list[str]:

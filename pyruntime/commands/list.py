@@ -37,7 +37,7 @@ def execute(request: Request) -> int:
 def _load(request: Request, name: str) -> list[dict[str, Any]]:
     """One container's row; one that cannot be read is reported, and the list goes on."""
     try:
-        container = state.load(request.root, name)
+        container = state.load(request.root, name, to_act=False)
         row = summary(container)
     except UnknownContainer:
         return []

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def execute(request: Request) -> int:
     """Print the state, in runc's order and indentation, without a newline at the end."""
-    container = state.load(request.root, request.arguments[0])
+    container = state.load(request.root, request.arguments[0], to_act=False)
     sys.stdout.write(documents.dumps_indented(summary(container)))
     return 0
 

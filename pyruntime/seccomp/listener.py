@@ -8,9 +8,9 @@ loaded it.
 from __future__ import annotations
 
 import _socket
-import posix
 import struct
 
+from pyruntime.descriptors import connect_to
 from pyruntime.errors import OperationError
 
 TYPE_CHECKING = False
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from typing import Any
 
 _JSON_PATH = "linux.seccomp.listenerPath"
-_ADDRESS_LIMIT = 107  # sun_path without its final NUL byte
 
 
 def connect(path: str) -> _socket.socket:
@@ -29,23 +28,11 @@ def connect(path: str) -> _socket.socket:
     path = path if path.startswith("/") else "/" + path
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
     try:
-        _connect(connection, path)
+        connect_to(connection, path)
     except OSError as error:
         connection.close()
         raise _failure("connect", path, error) from None
     return connection
-
-
-def _connect(connection: _socket.socket, path: str) -> None:
-    if len(path.encode("utf-8", "surrogateescape")) <= _ADDRESS_LIMIT:
-        connection.connect(path)
-        return
-    # A socket address has room for 107 bytes: a longer path goes through a descriptor.
-    descriptor = posix.open(path, posix.O_PATH | posix.O_CLOEXEC)
-    try:
-        connection.connect(f"/proc/self/fd/{descriptor}")
-    finally:
-        posix.close(descriptor)
 
 
 def send(listener: _socket.socket | str, listener_fd: int, process_state: bytes) -> None:
