@@ -11,7 +11,6 @@ import posix
 import time
 
 from pyruntime.errors import CgroupError
-from pyruntime.packages import import_package
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -269,6 +268,8 @@ def _why(error: OSError) -> str:
 
 
 def _load() -> Any:
+    from pyruntime.packages import import_package
+
     try:
         return import_package("jeepney")
     except ModuleNotFoundError:

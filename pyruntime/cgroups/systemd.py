@@ -66,7 +66,7 @@ class UnitCgroup(Cgroup):
         connection = bus.connect(user)
         try:
             base = str(connection.get("ControlGroup")).rstrip("/")
-            cgroup = cls(_seen_by(layout, user), base + unit_path(unit))
+            cgroup = cls(seen_by(layout, user), base + unit_path(unit))
         except BaseException:
             connection.close()
             raise
@@ -300,7 +300,7 @@ def unit_path(unit: Unit) -> str:
     return slice_path(unit.slice).rstrip("/") + "/" + unit.name
 
 
-def _seen_by(layout: Layout, user: bool) -> Layout:
+def seen_by(layout: Layout, user: bool) -> Layout:
     """A user's manager has only version 2 to give. Raises CgroupError without one."""
     if not user:
         return layout

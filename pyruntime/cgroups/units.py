@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 _EXISTS = "org.freedesktop.systemd1.UnitExists"
 _ABSENT = "org.freedesktop.systemd1.NoSuchUnit"
-_NOT_LOADED = "org.freedesktop.systemd1.NoSuchUnit"
 _UNKNOWN_PROPERTY = (
     "org.freedesktop.DBus.Error.PropertyReadOnly",
     "org.freedesktop.DBus.Error.UnknownProperty",
@@ -208,8 +207,3 @@ def remember(bus: Bus, root: str, names: list[str]) -> None:
         write_atomically(f"{root}/{CACHE}", content.encode(), 0o600)
     except OSError:
         pass
-
-
-def facts(bus: Bus) -> dict[str, Any]:
-    """What doctor tells: version and cgroup of the manager."""
-    return {"version": bus.get("Version"), "cgroup": bus.get("ControlGroup")}
