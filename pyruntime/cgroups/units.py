@@ -177,12 +177,16 @@ def _named(error: Refused, properties: list[Property]) -> list[Property]:
 
 
 def _naming(error: Refused, properties: list[Property]) -> Refused:
-    """The error with the annotation that caused it, if one is named in it."""
-    for each in _named(error, properties):
-        if each.origin == ANNOTATION:
-            key = f"annotations[{PREFIX}{each.name}]"
-            return Refused(key, error.name, error.reason)
-    return error
+    """The error with the annotation that caused it; where systemd names none, those there are."""
+    if error.name == _EXISTS:
+        return error
+    ours = [each.name for each in properties if each.origin == ANNOTATION]
+    named = [each.name for each in _named(error, properties)]
+    guilty = [name for name in ours if name in named] or ([] if named else ours)
+    if not guilty:
+        return error
+    keys = " or ".join(f"annotations[{PREFIX}{name}]" for name in guilty)
+    return Refused(keys, error.name, error.reason)
 
 
 def recall(bus: Bus, root: str) -> list[str]:

@@ -248,6 +248,18 @@ def test_an_unknown_property_of_an_annotation_is_an_error(
     assert not (state / units.CACHE).exists()
 
 
+@pytest.mark.rows("R252")
+def test_annotations_are_named_where_systemd_names_nothing(
+    fake: FakeSystemd, host: Host, state: Path
+) -> None:
+    name = "org.freedesktop.DBus.Error.InconsistentMessage"
+    fake.refuse["StartTransientUnit"] = [(name, "Unexpected message contents")]
+    cgroup = host.cgroup(state, annotations={"org.systemd.property.KillSignal": "'x'"})
+    wanted = r"annotations\[org\.systemd\.property\.KillSignal\]: Unexpected message contents"
+    with pytest.raises(Refused, match=wanted):
+        cgroup.create()
+
+
 def test_a_scope_without_its_process_is_not_made(
     fake: FakeSystemd, host: Host, state: Path
 ) -> None:
