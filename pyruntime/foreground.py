@@ -216,7 +216,9 @@ class Carrier:
             self.reading = False
 
 
-def serve(pid: int, signals: Signals, terminal: Terminal | None, proxy: Proxy | None = None) -> int:
+def serve(
+    pid: int, signals: Signals, terminal: Terminal | None, proxy: Proxy | None = None
+) -> int:
     """Stay until the process has exited; its exit status, 128 + signal if one killed it.
 
     When it says through `proxy` that it is ready, our own service manager is told so.

@@ -40,25 +40,15 @@ def test_without_options() -> None:
 @pytest.mark.rows("R291")
 def test_container_without_a_process() -> None:
     assert load("x", own={}) == {
-        "args": ["x"],
-        "cwd": "/",
-        "env": [],
-        "terminal": False,
-        "user": {},
+        "args": ["x"], "cwd": "/", "env": [], "terminal": False, "user": {},
     }
 
 
 @pytest.mark.rows("R291")
 def test_options() -> None:
     section = load(
-        "x",
-        cwd="/tmp",
-        env=["B=2", "A=3"],
-        tty=True,
-        apparmor="p",
-        process_label="l",
-        user="5:6",
-        additional_gids=["7"],
+        "x", cwd="/tmp", env=["B=2", "A=3"], tty=True, apparmor="p", process_label="l",
+        user="5:6", additional_gids=["7"],
     )
     assert section["cwd"] == "/tmp"
     assert section["env"] == ["A=1", "B=2", "A=3"]
@@ -168,19 +158,8 @@ def test_cgroup_arguments(arguments: list[str], expected: dict[str, str]) -> Non
 @pytest.mark.rows("R291", "R161")
 @pytest.mark.parametrize(
     "arguments",
-    [
-        ["a", "b"],
-        ["cpu:a", "b"],
-        ["cpu:a", "cpu:b"],
-        ["cpu,cpu:a"],
-        ["a:b:c"],
-        [":a"],
-        ["cpu,:a"],
-        [".."],
-        ["a/../b"],
-        ["/.."],
-        ["cpu:../a"],
-    ],
+    [["a", "b"], ["cpu:a", "b"], ["cpu:a", "cpu:b"], ["cpu,cpu:a"], ["a:b:c"], [":a"], ["cpu,:a"],
+     [".."], ["a/../b"], ["/.."], ["cpu:../a"]],
     ids=str,
 )
 def test_bad_cgroup_arguments(arguments: list[str]) -> None:

@@ -110,37 +110,21 @@ FAULTS = [
     ({"ociVersion": 1}, ".ociVersion: 1 has the wrong type; it must be a string"),
     ({"root": {}}, ".root.path: missing; it is required"),
     ({"process": {"cwd": "/", "args": ["a"]}}, ".process.user: missing; it is required"),
-    (
-        {"linux": {"namespaces": [{"type": "pid"}, {"type": "utss"}]}},
-        '.linux.namespaces[1].type: "utss" is unknown; it must be one of pid, network',
-    ),
-    (
-        {"hooks": {"prestart": [{"path": "/x", "timeout": 0}]}},
-        ".hooks.prestart[0].timeout: 0 is out of range; it must be from 1 to",
-    ),
-    (
-        {"linux": {"intelRdt": {"memBwSchema": "L3:0"}}},
-        '.linux.intelRdt.memBwSchema: "L3:0" has the wrong form; it must match ^MB:',
-    ),
-    (
-        {"linux": {"personality": {"domain": "LINUX", "flags": ["X"]}}},
-        '.linux.personality.flags: ["X"] is not supported; it must be empty',
-    ),
+    ({"linux": {"namespaces": [{"type": "pid"}, {"type": "utss"}]}},
+     '.linux.namespaces[1].type: "utss" is unknown; it must be one of pid, network'),
+    ({"hooks": {"prestart": [{"path": "/x", "timeout": 0}]}},
+     ".hooks.prestart[0].timeout: 0 is out of range; it must be from 1 to"),
+    ({"linux": {"intelRdt": {"memBwSchema": "L3:0"}}},
+     '.linux.intelRdt.memBwSchema: "L3:0" has the wrong form; it must match ^MB:'),
+    ({"linux": {"personality": {"domain": "LINUX", "flags": ["X"]}}},
+     '.linux.personality.flags: ["X"] is not supported; it must be empty'),
     ({"annotations": {"a.b": 1}}, '.annotations["a.b"]: 1 has the wrong type; it must be a string'),
     ({"annotations": {"a": None}}, ".annotations.a: null has the wrong type; it must be a string"),
     ({"mounts": ["x"]}, '.mounts[0]: "x" has the wrong type; it must be an object'),
     ({"mounts": [{"destination": ""}]}, ".mounts[0].destination: empty; it must not be"),
-    (
-        {
-            "linux": {
-                "seccomp": {
-                    "defaultAction": "SCMP_ACT_ALLOW",
-                    "syscalls": [{"names": [], "action": "SCMP_ACT_LOG"}],
-                }
-            }
-        },
-        ".linux.seccomp.syscalls[0].names: empty; it must have at least 1 entry",
-    ),
+    ({"linux": {"seccomp": {"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": [], "action": "SCMP_ACT_LOG"}]}}},
+     ".linux.seccomp.syscalls[0].names: empty; it must have at least 1 entry"),
 ]
 
 

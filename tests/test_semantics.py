@@ -192,7 +192,9 @@ FAULTS = [
         linux__timeOffsets={"realtime": {}},
         linux__namespaces=spaces("time"),
     ),
-    case("R150", ".linux.devices[0].path", linux__devices=[{"type": "p", "path": "dev/fifo"}]),
+    case(
+        "R150", ".linux.devices[0].path", linux__devices=[{"type": "p", "path": "dev/fifo"}]
+    ),
     case(
         "R150 R280",
         ".linux.devices[0].minor",
@@ -211,7 +213,9 @@ FAULTS = [
     case("R155", ".linux.netDevices.eth0.name", linux__netDevices={"eth0": {"name": ".."}}),
     case("R155", ".linux.netDevices.b.name", linux__netDevices={"a": {}, "b": {"name": "a"}}),
     case("R173", ".linux.resources.memory.swap", linux__resources__memory={"swap": 1}),
-    case("R173", ".linux.resources.memory.swap", linux__resources__memory={"limit": 2, "swap": 1}),
+    case(
+        "R173", ".linux.resources.memory.swap", linux__resources__memory={"limit": 2, "swap": 1}
+    ),
     case("R171", ".linux.resources.memory.limit", linux__resources__memory={"limit": -2}),
     case("R183", ".linux.resources.cpu.burst", linux__resources__cpu={"quota": 5, "burst": 6}),
     case("R186", ".linux.resources.cpu.idle", linux__resources__cpu={"idle": 2}),
@@ -378,7 +382,11 @@ SOUND: list[dict[str, Any]] = [
     with_user(linux__namespaces=[{"type": "user", "path": "/proc/1/ns/user"}]),
     {"linux__namespaces": spaces("time"), "linux__timeOffsets": {"monotonic": {"secs": -1}}},
     {"linux__devices": [{"type": "p", "path": "/x"}]},
-    {"linux__devices": [{"type": "c", "path": "/x", "major": 1, "minor": 3, "fileMode": 0o20666}]},
+    {
+        "linux__devices": [
+            {"type": "c", "path": "/x", "major": 1, "minor": 3, "fileMode": 0o20666}
+        ]
+    },
     {"linux__netDevices": {"a": {"name": "x%d"}, "b": {"name": "x%d"}, "c": {"name": ""}}},
     {"linux__netDevices": {"a": {"name": "b"}, "b": {"name": "a"}}},
     {"linux__resources__memory": {"limit": -1, "swap": -1, "reservation": 0}},

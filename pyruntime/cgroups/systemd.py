@@ -20,6 +20,7 @@ from pyruntime.errors import CgroupError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from typing import Any
 
     from pyruntime.cgroups.bus import Bus
@@ -222,7 +223,12 @@ class UnitCgroup(Cgroup):
 
     # Changing
 
-    def update(self, old: Resources | None, new: Resources | None) -> Resources:
+    def update(
+        self,
+        old: Resources | None,
+        new: Resources | None,
+        keep: Callable[[Resources], None] | None = None,
+    ) -> Resources:
         """Change files and unit, both or neither; as Cgroup.update.
 
         Files first, for the kernel says no and systemd only notes it; then the unit, whose
@@ -241,9 +247,10 @@ class UnitCgroup(Cgroup):
         try:
             written.write_all(writes)
             before = self._tell(changed)
-            again = limits.Limits(self)
-            again.write_all(writes)
-        except CgroupError:
+            limits.Limits(self).write_all(writes)
+            if keep is not None:
+                keep(merged)
+        except BaseException:
             self._tell_again(before)
             written.put_back()
             raise

@@ -180,9 +180,7 @@ def move_mount(mount: int, directory: int, path: str, flags: int) -> Operation:
     return Operation(5, (mount, directory, path, flags))
 
 
-def mount_setattr(
-    directory: int, path: str, flags: int, attributes: bytes, user_namespace: int
-) -> Operation:
+def mount_setattr(directory: int, path: str, flags: int, attributes: bytes, user_namespace: int) -> Operation:
     """mount_setattr(2); attributes is struct mount_attr, its userns_fd filled from the slot unless that is -1."""
     return Operation(6, (directory, path, flags, attributes, user_namespace))
 
@@ -397,9 +395,7 @@ def dup3(descriptor: int, number: int) -> Operation:
     return Operation(48, (descriptor, number))
 
 
-def run_hook(
-    path: str, args: list[str] | None, env: list[str] | None, stdin: int, timeout: int
-) -> Operation:
+def run_hook(path: str, args: list[str] | None, env: list[str] | None, stdin: int, timeout: int) -> Operation:
     """Run a program with stdin read from the start of a file, wait at most timeout milliseconds (0: for ever), kill it then. Its wait status other than 0 is EREMOTEIO, its timeout ETIME."""
     return Operation(49, (path, args, env, stdin, timeout))
 

@@ -79,7 +79,9 @@ UNIFIED = settings(
     config(), cgroups={"": ("", "/sys/fs/cgroup/c")}, own_cgroup="/sys/fs/cgroup/c/init.scope"
 )
 SHARED_ROOT = settings(config(), ["pid"], rootfs="/bundle/rootfs", no_new_keyring=True)
-ROOTLESS = settings(config(linux=MAPPED), [*JOINED, "user"], HostFacts(euid=1000), cgroups={})
+ROOTLESS = settings(
+    config(linux=MAPPED), [*JOINED, "user"], HostFacts(euid=1000), cgroups={}
+)
 PLANS = {
     "small": SMALL,
     "full": FULL,

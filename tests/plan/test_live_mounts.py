@@ -85,7 +85,9 @@ def test_mounts_are_removed_by_descriptor_the_last_first() -> None:
     first, second = (rows.index("openat2", path=path) for path in ("fresh", "b"))
     assert first < second
     for index in (first, second):
-        assert rows.rows[index]["arguments"]["resolve"] == ("RESOLVE_NO_MAGICLINKS|RESOLVE_IN_ROOT")
+        assert rows.rows[index]["arguments"]["resolve"] == (
+            "RESOLVE_NO_MAGICLINKS|RESOLVE_IN_ROOT"
+        )
         names = [row["operation"] for row in rows.rows[index + 1 : index + 3]]
         assert names == ["dup3", "umount2"]
 
