@@ -201,7 +201,11 @@ class UnitCgroup(Cgroup):
         super().apply(_postponed(resources or {})[0])
 
     def settle(self) -> None:
-        """The first process is alone in the cgroup: set what would have kept it from being born."""
+        """The first process is alone in the cgroup: set what would have kept it from being born.
+
+        That is the last that systemd is asked, so the connection is closed: nobody would read
+        what comes through it while the container runs.
+        """
         from pyruntime.cgroups import conversions, limits
 
         if self.late:
@@ -209,6 +213,7 @@ class UnitCgroup(Cgroup):
             self._tell(self.late)
             written.write_all(conversions.writes(self.late, written.version))
             self.late = {}
+        self.close()
 
     def _tell(self, resources: Resources) -> list[Property]:
         """Tell systemd of limits, and return what it had instead."""
@@ -220,6 +225,13 @@ class UnitCgroup(Cgroup):
         before = units.values(bus, self.name, wanted)
         units.change(bus, self.name, wanted, self.root)
         return before
+
+    # Entering
+
+    def attach(self, pid: int) -> None:
+        """Let systemd move a process into the unit. Raises Refused, Unreachable."""
+        self._connected().call("AttachProcessesToUnit", "ssau", (self.name, "/", [pid]))
+        self.close()
 
     # Changing
 
@@ -298,6 +310,23 @@ def of_user(facts: Facts) -> bool:
     if facts.euid != 0:
         return True
     return facts.in_user_namespace and posix.environ.get(b"USER") != b"root"
+
+
+def may_enter(directory: str) -> bool:
+    """Whether the kernel lets this process into a cgroup of v2.
+
+    That takes the right to write cgroup.procs of the cgroup that both are below. A user has
+    it among what her own manager runs, not in a session of the system's.
+    """
+    from pyruntime.cgroups import layout
+
+    _, own = layout.own_directories(layout.detect()).get("", ("", ""))
+    common = ""
+    for here, there in zip(own.split("/")[1:], directory.split("/")[1:], strict=False):
+        if here != there:
+            break
+        common += "/" + here
+    return posix.access(common + "/cgroup.procs", posix.W_OK)
 
 
 def unit_path(unit: Unit) -> str:

@@ -15,7 +15,7 @@ from pyruntime.cgroups import units
 from pyruntime.cgroups.bus import Bus, Refused, Unreachable
 from pyruntime.cgroups.layout import Layout
 from pyruntime.cgroups.paths import Unit
-from pyruntime.cgroups.systemd import UnitCgroup, of_user, seen_by, unit_path
+from pyruntime.cgroups.systemd import UnitCgroup, may_enter, of_user, seen_by, unit_path
 from pyruntime.errors import CgroupError, ConfigError
 from pyruntime.facts import Facts
 from tests.cgroups.fake_systemd import UNIT_EXISTS, FakeSystemd, Properties
@@ -269,6 +269,28 @@ def test_a_scope_without_its_process_is_not_made(
     assert fake.units == {}
 
 
+@pytest.mark.rows("R161", "R291")
+def test_a_process_is_attached_by_systemd(fake: FakeSystemd, host: Host, state: Path) -> None:
+    cgroup = host.cgroup(state)
+    cgroup.create()
+    cgroup.attach(99)
+    assert fake.calls[-1] == ("AttachProcessesToUnit", (NAME, "/", [99]))
+
+
+@pytest.mark.rows("R161")
+def test_who_may_enter_goes_by_the_common_cgroup(
+    short: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, common = str(short / "u/a/own"), short / "u/a"
+    monkeypatch.setattr("pyruntime.cgroups.layout.own_directories", lambda _: {"": ("", own)})
+    common.mkdir(parents=True)
+    assert not may_enter(f"{common}/other/x.scope")
+    (common / "cgroup.procs").touch()
+    assert may_enter(f"{common}/other/x.scope")
+    assert may_enter(f"{common}/own-other.scope")
+    assert not may_enter(f"{short}/b/x.scope")
+
+
 # Changing
 
 
@@ -324,6 +346,7 @@ def test_a_limit_of_one_task_comes_when_the_init_is_alone(
     assert "TasksMax" not in fake.units[NAME]
     assert (host.directory() / "pids.max").read_text() == ""
     cgroup.settle()
+    assert cgroup.bus is None
     assert (host.directory() / "pids.max").read_text() == str(limit)
     assert {name: fake.units[NAME][name] for name in told} == told
 
