@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pyruntime.cgroups.manager import Cgroup, NoCgroup
+    from pyruntime.cgroups.systemd import UnitCgroup
     from pyruntime.net_devices import Transfer
     from pyruntime.request import Request
     from pyruntime.resctrl import Allocation
@@ -228,6 +229,7 @@ class Creation:
             "cgroup_paths": paths,
             # Until it is known which were made: never one that somebody else had (R39).
             "cgroup_made": [each for each in set(paths.values()) if not state.exists(each)],
+            **self._unit_values(),
         }
         if self.settings.linux.get("intelRdt") is not None:
             from pyruntime import resctrl
@@ -237,16 +239,33 @@ class Creation:
             values["resctrl_made"] = self.allocation.removable
         return values
 
+    def _unit_values(self) -> dict[str, Any]:
+        """What names the container's systemd unit, if it has one."""
+        unit = self._unit()
+        return {} if unit is None else unit.values()
+
+    def _unit(self) -> UnitCgroup | None:
+        """The cgroup as a systemd unit's, None under another manager."""
+        if self.request.cgroup_manager != "systemd":
+            return None
+        from pyruntime.cgroups.systemd import UnitCgroup
+
+        assert isinstance(self.cgroup, UnitCgroup)
+        return self.cgroup
+
     def _find_cgroup(self) -> Cgroup | NoCgroup:
         from pyruntime.cgroups import layout, paths
         from pyruntime.cgroups.manager import Cgroup, NoCgroup
 
         manager = self.request.cgroup_manager
-        if manager == "systemd":
-            raise PyruntimeError("the systemd cgroup manager is not supported yet; use cgroupfs")
         if manager == "disabled":
             return NoCgroup()
         found = layout.detect()
+        if manager == "systemd":
+            from pyruntime.cgroups.systemd import UnitCgroup
+
+            config, root = self.settings.config, self.request.root
+            return UnitCgroup.of_config(found, config, self.identifier, self.facts, root)
         rootless = self.request.rootless == "true" or not self.facts.privileged
         if rootless and not self.settings.linux.get("cgroupsPath"):
             return NoCgroup()
@@ -285,10 +304,24 @@ class Creation:
     def _make_cgroup(self) -> None:
         cgroup = self.cgroup
         assert cgroup is not None and self.container is not None
-        if not getattr(cgroup, "rootless", False):
+        if self.request.cgroup_manager == "systemd":
+            self._make_unit()
+        elif not getattr(cgroup, "rootless", False):
             cgroup.create(self._resources())
         self.container.values["cgroup_paths"] = cgroup.paths()
         self.container.values["cgroup_made"] = list(cgroup.made)
+
+    def _make_unit(self) -> None:
+        """systemd makes a cgroup only around a process: the init, before it clones (R161)."""
+        unit, init = self._unit(), self.init
+        assert unit is not None and init is not None
+        unit.first = init.outer
+        try:
+            unit.create(self._resources())
+        except PyruntimeError:
+            if init.has_failed():
+                raise init.failure() from None
+            raise
 
     def _make_rdt_class(self) -> None:
         """linux.intelRdt: the class exists, with its schemata, before the process joins it."""
@@ -410,6 +443,9 @@ class Creation:
             from pyruntime import resctrl
 
             resctrl.join(self.allocation.tasks(), init.pid)
+        unit = self._unit()
+        if unit is not None:
+            unit.settle()
         self._move_devices(init)
         init.answer()
 

@@ -47,6 +47,7 @@ class Execution:
         self.inherited: dict[str, int] = {}
         self.init: InitProcess | None = None
         self.agent: Any = None
+        self.attached = False  # by the user's systemd, where the kernel would refuse us
 
     def run(self, terminal: Terminal | None = None) -> int:
         """Start the process and return its pid when it has executed the program.
@@ -93,6 +94,8 @@ class Execution:
     def _publish(self, init: InitProcess) -> None:
         """All is ready but execve: tell those who asked for the process, then let it go."""
         options = self.request.options
+        if self.attached:
+            self._attach(init.pid)
         if self.container.values.get("resctrl_tasks"):
             from pyruntime import resctrl
 
@@ -108,6 +111,13 @@ class Execution:
             if pid_file:
                 posix.unlink(pid_file)
             raise
+
+    def _attach(self, pid: int) -> None:
+        from pyruntime.cgroups.systemd import UnitCgroup
+
+        cgroup = self.container.cgroup()
+        assert isinstance(cgroup, UnitCgroup)
+        cgroup.attach(pid)
 
     def _let_go(self, init: InitProcess) -> None:
         """The socket is close-on-exec, so its end is the program's beginning, or a failure."""
@@ -178,6 +188,12 @@ class Execution:
             paths = subgroups.directories(paths, asked)
         elif "" in paths:
             settings.own_cgroup = self._own_cgroup(paths[""])
+            if self.container.values.get("unit_user"):
+                from pyruntime.cgroups.systemd import may_enter
+
+                self.attached = not may_enter(settings.own_cgroup or paths[""])
+        if self.attached:
+            settings.own_cgroup, paths = "", {}
         settings.cgroups = {controller: ("", path) for controller, path in paths.items()}
 
     def _own_cgroup(self, directory: str) -> str:

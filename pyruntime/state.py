@@ -182,6 +182,10 @@ class Container:
         paths = self.values.get("cgroup_paths")
         if not paths:
             return NoCgroup()
+        if self.values.get("unit"):
+            from pyruntime.cgroups.systemd import UnitCgroup
+
+            return UnitCgroup.of_values(self.values, self.directory.rpartition("/")[0])
         return Cgroup.from_paths(paths, self.values.get("cgroup_made"))
 
     def oci_state(self, status: str, pid: int | None = None) -> dict[str, Any]:

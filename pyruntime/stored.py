@@ -44,7 +44,7 @@ PATIENCE = 10_000  # ms until a killed process must be gone
 KNOWN = frozenset(
     (
         "ociVersion id pid pid_start bundle rootfs created annotations owner own_pids "
-        "no_new_keyring cgroup_paths cgroup_made status tail"
+        "no_new_keyring cgroup_paths cgroup_made unit unit_user status tail"
     ).split()
 )
 
@@ -65,7 +65,7 @@ def write(container: state.Container, config: dict[str, Any]) -> None:
 def compile_verbs(container: state.Container, config: dict[str, Any]) -> list[Plan]:
     """The plans of state, start, kill, delete and delete --force; empty ones are Python's."""
     cgroup = container.cgroup()
-    if not KNOWN.issuperset(container.values) or type(cgroup) not in (Cgroup, NoCgroup):
+    if not KNOWN.issuperset(container.values) or not isinstance(cgroup, Cgroup | NoCgroup):
         return [[], [], [], [], []]
     return [
         _state(container, cgroup),
@@ -128,6 +128,8 @@ def _delete(
 ) -> Plan:
     """Of a stopped container; with force of a living one too, if nobody outlives its init."""
     if (config.get("hooks") or {}).get("poststop") or not _removable(cgroup):
+        return []
+    if container.values.get("unit"):  # systemd is to be told, and that takes Python
         return []
     ending = [_never()]
     if force and container.values.get("own_pids"):

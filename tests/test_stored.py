@@ -62,6 +62,7 @@ def numbers(plan: stored.Plan) -> list[int]:
         ({}, {"annotations": {"a": "ü"}}, ["state"]),
         ({}, {"cgroup_made": [MEMORY]}, ["delete", "delete --force"]),
         ({}, {"cgroup_paths": {}, "cgroup_made": []}, []),
+        ({}, {"unit": "a.scope"}, ["delete", "delete --force"]),
         ({}, {"something": "new"}, ALL),
     ],
 )

@@ -59,16 +59,16 @@ def _make(
     if directory.path in cgroup.new:
         cgroup.made.append(directory.path)
     else:
-        _check_empty(directory)
+        check_empty(directory)
         if "" in names:
             _check_leaf(directory)
     if "" in names:
         alone = len(cgroup.directories) == 1
         asked = needed(resources)
-        _enable(root, directory.path, asked, None if alone else _beside_v1(resources))
+        enable(root, directory.path, asked, None if alone else _beside_v1(resources))
         _make_threaded(directory, resources)
     if "cpuset" in names:
-        _fill_cpuset(root, directory.path)
+        fill_cpuset(root, directory.path)
 
 
 def _beside_v1(resources: dict[str, Any]) -> set[str]:
@@ -107,7 +107,7 @@ def _make_threaded(directory: Directory, resources: dict[str, Any]) -> None:
     directory.write("cgroup.type", "threaded")
 
 
-def _check_empty(directory: Directory) -> None:
+def check_empty(directory: Directory) -> None:
     """Raises CgroupError if an existing cgroup has processes (row R163)."""
     listed = processes(directory)
     if listed:
@@ -125,7 +125,7 @@ def _check_leaf(directory: Directory) -> None:
         )
 
 
-def _fill_cpuset(root: str, path: str) -> None:
+def fill_cpuset(root: str, path: str) -> None:
     """Give every cpuset from the root down the parent's cpus and mems where it has none.
 
     A v1 cpuset without both takes no process. Raises OSError.
@@ -142,7 +142,7 @@ def _fill_cpuset(root: str, path: str) -> None:
     parent.close()
 
 
-def _enable(root: str, path: str, asked: set[str], wanted: set[str] | None) -> None:
+def enable(root: str, path: str, asked: set[str], wanted: set[str] | None) -> None:
     """Enable controllers for a v2 cgroup in every one above it (row R165). Raises OSError.
 
     `wanted` are those to enable (None: all that there are), `asked` those that a limit needs.

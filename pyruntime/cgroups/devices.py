@@ -34,7 +34,7 @@ IMPLICIT: tuple[tuple[str, int, int, str], ...] = (
 )
 
 # BPF_DEVCG_* of linux/bpf.h, which are DEVCG_ACC_* of the v1 controller as well.
-_BITS = {"m": 1, "r": 2, "w": 4}
+BITS = {"m": 1, "r": 2, "w": 4}
 _TYPES = {"b": 1, "c": 2}
 _EVERY = 7
 
@@ -112,7 +112,7 @@ def _bits(rule: dict[str, Any], path: str) -> int:
 def _letters(letters: str) -> int:
     bits = 0
     for letter in letters:
-        bits |= _BITS[letter]
+        bits |= BITS[letter]
     return bits
 
 
@@ -142,7 +142,7 @@ def _within(inner: tuple[str, int, int], outer: tuple[str, int, int]) -> bool:
 
 def _line(device: tuple[str, int, int], bits: int) -> str:
     kind, major, minor = device
-    letters = "".join(letter for letter in "rwm" if bits & _BITS[letter])
+    letters = "".join(letter for letter in "rwm" if bits & BITS[letter])
     return f"{kind} {_star(major)}:{_star(minor)} {letters}"
 
 

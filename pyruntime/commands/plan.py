@@ -14,6 +14,8 @@ from pyruntime.request import absolute
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pyruntime.request import Request
 
 
@@ -21,7 +23,8 @@ def execute(request: Request) -> int:
     """One line for each operation, or a JSON array with --json."""
     arguments = request.arguments
     bundle = absolute(arguments[0] if arguments else request.options.get("bundle") or ".")
-    plan = compiler.create(settings(bundle, request.options.get("config") or None))
+    config = request.options.get("config") or None
+    plan = compiler.create(settings(bundle, config, request.systemd_cgroup))
     for warning in plan.warnings:
         request.log.warning(warning)
     if request.options.get("json"):
@@ -31,9 +34,9 @@ def execute(request: Request) -> int:
     return 0
 
 
-def settings(bundle: str, config_path: str | None) -> Settings:
+def settings(bundle: str, config_path: str | None, systemd: bool = False) -> Settings:
     """The input of a compile as root on this host would have it."""
-    from pyruntime.cgroups import layout, paths
+    from pyruntime.cgroups import layout
 
     document = configs.load(bundle, config_path).document
     result = Settings(document, Facts())
@@ -43,10 +46,21 @@ def settings(bundle: str, config_path: str | None) -> Settings:
     result.home = home.directory(document, result.rootfs)
     found = layout.detect()
     roots = dict(found.v1) | ({"": found.v2} if found.v2 else {})
-    below = paths.cgroup_path(document, result.identifier)
+    below = below_root(document, result.identifier, systemd)
     result.cgroups = {name: (root, root + below) for name, root in roots.items()}
     if "" in roots and "devices" not in roots:
         from pyruntime.cgroups.devices import program
 
         result.device_program = program((result.linux.get("resources") or {}).get("devices"))
     return result
+
+
+def below_root(document: dict[str, Any], identifier: str, systemd: bool) -> str:
+    """The path of the container's cgroup; under systemd, below the cgroup of its manager."""
+    from pyruntime.cgroups import paths
+
+    if not systemd:
+        return paths.cgroup_path(document, identifier)
+    from pyruntime.cgroups.systemd import unit_path
+
+    return unit_path(paths.systemd_unit(document, identifier))

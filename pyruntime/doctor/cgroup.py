@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 
 from pyruntime import facts as host
-from pyruntime.cgroups import devices, layout
+from pyruntime.cgroups import bus, devices, layout
 from pyruntime.cgroups.directory import remove
 from pyruntime.cgroups.layout import Layout
+from pyruntime.cgroups.systemd import of_user
 from pyruntime.doctor import probe
 from pyruntime.doctor.finding import NO, UNKNOWN, YES, Finding
+from pyruntime.errors import CgroupError
 from pyruntime.plan import constants as c
 from pyruntime.plan import operations as op
 from pyruntime.plan.builder import AT_FDCWD, Plan
@@ -38,7 +40,23 @@ def findings() -> list[Finding]:
     result = [_layout(found), *_controllers(found)]
     if found.mode != "none":
         result += [*_groups(found), _favordynmods()]
-    return result
+    return [*result, _systemd()]
+
+
+def _systemd() -> Finding:
+    """Whether systemd can be asked for cgroups, and which of its managers is."""
+    cost = "--systemd-cgroup and --cgroup-manager systemd are refused; cgroupfs does without"
+    user = of_user(host.gather())
+    try:
+        connection = bus.connect(user)
+        try:
+            version, place = connection.get("Version"), connection.get("ControlGroup")
+        finally:
+            connection.close()
+    except CgroupError as error:
+        return Finding("systemd", NO, str(error), cost)
+    manager = "the user's" if user else "the system's"
+    return Finding("systemd", YES, f"{version}, {manager} manager at {place or '/'}", cost)
 
 
 def _layout(found: Layout) -> Finding:

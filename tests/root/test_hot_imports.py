@@ -97,6 +97,21 @@ def test_a_life_loads_nothing_heavy(
     assert {verb: heavy(names) for verb, names in modules.items() if heavy(names)} == {}
 
 
+def test_the_bus_is_for_the_systemd_manager_alone(container: Container) -> None:
+    container.bundle.config["annotations"] = {"org.systemd.property.KillSignal": "15"}
+    container.bundle.save()
+    runtime, identifier = container.runtime, container.id
+    files = ["--bundle", str(container.bundle.path), "--pid-file", str(container.pid_file)]
+    modules = loaded(runtime, "create", *files, identifier)
+    container.pid = int(container.pid_file.read_text())
+    for verb in (["exec", identifier, "true"], ["pause", identifier], ["resume", identifier]):
+        modules |= loaded(runtime, *verb)
+    modules |= loaded(runtime, "update", "--pids-limit", "99", identifier)
+    modules |= loaded(runtime, "delete", "--force", identifier)
+    unwanted = {"jeepney"} | {f"pyruntime.cgroups.{name}" for name in ("systemd", "bus", "units")}
+    assert not modules & unwanted
+
+
 def test_small_commands_do_not_load_what_only_create_needs(container: Container) -> None:
     container.create()
     for arguments in (["state", container.id], ["kill", container.id, "0"]):
