@@ -76,10 +76,10 @@ def write(data: bytes) -> None:
 def machine_for(chosen: Recipe, cache: Path) -> Machine:
     """The virtual machine of a recipe; its image is built if need be."""
     check_processor()
+    qemu = emulator(cache)
     place = image(chosen, cache, say)
     khz = tsc_khz(Path("/proc/cpuinfo").read_text())
-    parameters = kernel_parameters(chosen.lsm, khz)
-    return Machine(emulator(cache), place, tuple(parameters))
+    return Machine(qemu, place, tuple(kernel_parameters(chosen.lsm, khz)))
 
 
 def run_in_guest(options: argparse.Namespace, machine: Machine, chosen: Recipe) -> int:

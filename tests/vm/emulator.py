@@ -39,7 +39,7 @@ def parse_version(text: str) -> tuple[int, int]:
 
 
 def emulator(cache: Path) -> Emulator:
-    """The QEMU to use; downloads it into `cache` if need be. Raises Failure."""
+    """The QEMU to use; unpacked into `cache` if the host's is too old. Raises Failure."""
     own = shutil.which("qemu-system-x86_64", path=search_path())
     if own is None:
         raise Failure("no qemu-system-x86_64; run: tools/setup.sh vm")
