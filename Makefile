@@ -61,7 +61,7 @@ PYTEST = $(PYTHON) -m pytest -p tests.rows_plugin --timeout $(PYTEST_TIMEOUT)
 help:  ## Show this list
 	@echo "make TARGET; the targets:"
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | \
-		while IFS=$$'\t' read -r name text; do printf '  %-12s %s\n' "$$name" "$$text"; done
+		while IFS=$$'\t' read -r name text; do printf '  %-13s %s\n' "$$name" "$$text"; done
 
 .PHONY: demo
 demo: setup-demo  ## Install what is missing, build, and run a busybox container
