@@ -21,6 +21,10 @@ RUNTIME_TOOLS ?=
 BENCH_ARGS ?=
 # For tests/engines/run.py: make test-engines ENGINES_ARGS='--engine podman'
 ENGINES_ARGS ?=
+# For tests/vm: make test-vm VM_TESTS=conformance/test_cgroups.py VM_ARGS='--kernel 6.1'
+VM_TESTS ?=
+VM_ARGS ?=
+VM_TIMEOUT ?= 9000
 # Where `make docs` puts its files.
 DOCS ?= build/docs
 OFFLINE ?=
@@ -45,17 +49,19 @@ have = $(wildcard $(addsuffix /*.py,$(1)) $(addsuffix /*/*.py,$(1)))
 directories_with_python = $(foreach d,$(1),$(if $(call have,$(d)),$(d)))
 CHECKED := $(call directories_with_python,pyruntime conformance tests bench tools spec)
 # Tests that need neither root nor an engine nor a download.
-UNIT_IGNORES := $(addprefix --ignore=tests/,root engines vm packaging attacks launcher)
+UNIT_IGNORES := $(addprefix --ignore=tests/,root engines packaging attacks launcher)
 # What the launcher may perform is tested by way of it, too.
 LANE_TESTS := $(addprefix conformance/test_,lifecycle.py state.py engine_contract.py hooks.py \
 	pause.py update.py)
-PYTEST := $(PYTHON) -m pytest -p tests.rows_plugin --timeout 300
+# The seconds that one test may take: it hangs, if it takes so long.
+PYTEST_TIMEOUT := 300
+PYTEST = $(PYTHON) -m pytest -p tests.rows_plugin --timeout $(PYTEST_TIMEOUT)
 
 .PHONY: help
 help:  ## Show this list
 	@echo "make TARGET; the targets:"
 	@sed -nE 's/^([a-z-]+):.*## (.*)/\1\t\2/p' Makefile | \
-		while IFS=$$'\t' read -r name text; do printf '  %-12s %s\n' "$$name" "$$text"; done
+		while IFS=$$'\t' read -r name text; do printf '  %-13s %s\n' "$$name" "$$text"; done
 
 .PHONY: demo
 demo: setup-demo  ## Install what is missing, build, and run a busybox container
@@ -92,6 +98,16 @@ test-engines: setup-engines  ## Run Podman, Docker, containerd, CRI, buildah on 
 	@$(MAKE) --no-print-directory build
 	$(PYTHON) -m tests.engines.run --runtime $(LAUNCHED) $(ENGINES_ARGS)
 
+.PHONY: test-vm
+test-vm: setup-vm  ## Run the tests in a guest with pure cgroup v2, systemd and AppArmor (docs/vm.md)
+	@$(MAKE) --no-print-directory build
+	$(call in_guest,$(VM_TIMEOUT),$(VM_TESTS),$(PYTEST_ARGS) $(VM_IGNORES))
+
+.PHONY: test-vm-smoke
+test-vm-smoke: setup-vm  ## Some of these tests, in minutes
+	@$(MAKE) --no-print-directory build
+	$(call in_guest,600,@tests/vm/smoke.txt,$(PYTEST_ARGS))
+
 .PHONY: build
 build: setup-build  ## Compile the init and the launcher, generate the config checker
 	@$(MAKE) --no-print-directory built
@@ -112,8 +128,8 @@ clean:  ## Remove what was built (.venv stays)
 
 # ---- below: the parts of the targets above
 
-.PHONY: setup-build setup-demo setup-test setup-engines
-setup-build setup-demo setup-test setup-engines: setup-%:
+.PHONY: setup-build setup-demo setup-test setup-engines setup-vm
+setup-build setup-demo setup-test setup-engines setup-vm: setup-%:
 	@tools/setup.sh $*
 
 .PHONY: check-lint check-types check-generated check-unit
@@ -187,6 +203,15 @@ run-launched-tests:
 	@echo "== by way of the launcher"; $(call twice,$(LANE_TESTS))
 run-all-tests:
 	@$(call twice,$(TESTS),--durations 5)
+
+# The guest has no compiler, no registry, and no network; emulated, it is slow.
+VM_IGNORES := --ignore=tests/packaging --ignore=tests/engines
+in_guest = $(PYTHON) -m tests.vm $(VM_ARGS) --timeout $(1) run -- \
+	make --no-print-directory run-in-guest JOBS=$(JOBS) TESTS='$(2)' PYTEST_ARGS='$(strip $(3))'
+
+.PHONY: run-in-guest
+run-in-guest: built
+	@$(MAKE) --no-print-directory run-tests PYTEST_TIMEOUT=1500
 
 LIBRARY := $(PREFIX)/lib/pyruntime
 INSTALLED := $(DESTDIR)$(LIBRARY)

@@ -10,6 +10,7 @@ import re
 from typing import TYPE_CHECKING
 
 from pyruntime import documents
+from pyruntime.packages import import_package
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,11 +119,11 @@ def _schema() -> dict[str, Any]:
 
 
 def _validator(schema: dict[str, Any]) -> Any:
-    from jsonschema import Draft7Validator, validators
-
-    types = Draft7Validator.TYPE_CHECKER.redefine("integer", _is_integer)
-    extend: Any = validators.extend  # the stubs leave it untyped
-    return extend(Draft7Validator, {"pattern": _pattern}, type_checker=types)(schema)
+    jsonschema = import_package("jsonschema")
+    draft = jsonschema.Draft7Validator
+    types = draft.TYPE_CHECKER.redefine("integer", _is_integer)
+    extended = jsonschema.validators.extend(draft, {"pattern": _pattern}, type_checker=types)
+    return extended(schema)
 
 
 def _is_integer(_checker: object, value: object) -> bool:
@@ -135,9 +136,7 @@ def _pattern(
 ) -> Iterator[ValidationError]:
     """The keyword `pattern`, with $ at the very end only: Python's also is before a newline."""
     if isinstance(value, str) and not re.search(pattern.replace("$", r"\Z"), value):
-        from jsonschema.exceptions import ValidationError
-
-        yield ValidationError("")
+        yield import_package("jsonschema").ValidationError("")
 
 
 def _of(error: ValidationError) -> list[Fault]:

@@ -1,13 +1,14 @@
 #!/bin/sh
 # Install what a make target needs and this machine lacks, and make .venv.
 #
-#     tools/setup.sh {venv|build|demo|test|engines}
+#     tools/setup.sh {venv|build|demo|test|engines|vm}
 #
 # venv    /usr/bin/python3 with venv; .venv with the development packages
 # build   + a C compiler and the headers of libc and the kernel
 # demo    + a static busybox
 # test    + what single tests ask for; those are optional: without them tests skip
 # engines + Podman, Docker, containerd, buildah, and a gRPC client in .venv; all optional
+# vm      build + what makes and runs the guest of tests/vm; Debian only
 #
 # Packages come from apt-get, and only the missing ones. Set OFFLINE=1 to forbid
 # every download: then what is missing is named, and what is optional is left out.
@@ -70,6 +71,13 @@ has_headers() {
 }
 has_busybox() { tools/demo.sh --find-busybox >/dev/null 2>&1; }
 has_cni() { [ -x /usr/lib/cni/bridge ]; }
+is_debian() { grep -qx 'ID=debian' /etc/os-release 2>/dev/null; }
+has_vm_tools() {
+    for tool in qemu-system-x86_64 qemu-img mmdebstrap mke2fs cpio busybox depmod xz zstd lz4; do
+        PATH=$PATH:/usr/sbin:/sbin command -v "$tool" >/dev/null || return 1
+    done
+    [ -r /usr/share/keyrings/debian-archive-keyring.gpg ]
+}
 has_libseccomp() { ls /usr/lib/*/libseccomp.so.2 /usr/lib*/libseccomp.so.2 /lib/*/libseccomp.so.2 2>/dev/null | grep -q .; }
 
 # The packages that pyproject.toml names in an extra, one a line; with dev, those of pyruntime too
@@ -140,11 +148,18 @@ setup_engines() {
         say "going on without: the steps of containerd's Kubernetes interface will be skipped"
 }
 
+setup_vm() {
+    is_debian || fail "the guest is built with Debian's tools and keys, and this is not Debian"
+    need has_vm_tools "qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring e2fsprogs cpio busybox-static kmod xz-utils zstd lz4" \
+        "builds and runs the guest with cgroup v2"
+}
+
 case ${1:-} in
 venv) setup_venv ;;
 build) setup_venv; setup_build ;;
 demo) setup_venv; setup_build; setup_demo ;;
 test) setup_venv; setup_build; setup_demo; setup_test ;;
 engines) setup_venv; setup_build; setup_demo; setup_test; setup_engines ;;
-*) fail "usage: tools/setup.sh {venv|build|demo|test|engines}" ;;
+vm) setup_venv; setup_build; setup_vm ;;
+*) fail "usage: tools/setup.sh {venv|build|demo|test|engines|vm}" ;;
 esac
