@@ -106,7 +106,7 @@ test-vm: setup-vm  ## Run the tests in a guest with pure cgroup v2, systemd and 
 .PHONY: test-vm-smoke
 test-vm-smoke: setup-vm  ## Some of these tests, in minutes
 	@$(MAKE) --no-print-directory build
-	$(call in_guest,600,@tests/vm/smoke.txt,$(PYTEST_ARGS))
+	$(call in_guest,900,@tests/vm/smoke.txt,$(PYTEST_ARGS))
 
 .PHONY: build
 build: setup-build  ## Compile the init and the launcher, generate the config checker
@@ -189,9 +189,12 @@ status=0; $(PYTEST) -n $(JOBS) $(2) $(PYTEST_ARGS) $(1) || status=$$?; \
 if [ $$status -eq 1 ]; then \
 	echo "== the tests that failed, once more, one after the other"; \
 	status=0; $(PYTEST) -p no:xdist --last-failed --last-failed-no-failures none \
-		--second-try $(PYTEST_ARGS) $(1) || status=$$?; \
+		--second-try $(PYTEST_ARGS) $(call files_of,$(1)) || status=$$?; \
 fi; exit $$status
 endef
+# --last-failed takes a file that has no failure for empty, and a test named in it for
+# an error: so the second try names files only, and none of a list (@FILE).
+files_of = $(foreach test,$(filter-out @%,$(1)),$(firstword $(subst ::, ,$(test))))
 
 .PHONY: run-tests run-launched-tests run-all-tests
 run-tests:
