@@ -21,6 +21,7 @@ NEEDED = "5.14"  # the Linux release that has all that is needed (docs/kernel-fe
 
 # The release of Linux that brought each system call which an older one may lack.
 RELEASES = {
+    "bpf": "4.15",  # older, but not for devices
     "clone3": "5.3",
     "close_range": "5.9",
     "fsconfig": "5.2",
@@ -38,6 +39,7 @@ RELEASES = {
 }
 # The operations that are not named as the call which may be missing.
 CALLS = {
+    "bpf_attach_device": "bpf",
     "clone": "clone3",
     "close_from": "close_range",
     "copy_mode": "fsconfig",
