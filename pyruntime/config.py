@@ -148,8 +148,9 @@ def _read_all(fd: int, path: str, pipes: bool) -> bytes:
 
 def _unreadable(path: str, error: OSError) -> str:
     """Engines and people know runc's words for a file that is missing."""
-    if error.errno == errno.ENOENT:
-        return f"JSON specification file {path.rpartition('/')[2]} not found"
+    name = path.rpartition("/")[2]
+    if error.errno == errno.ENOENT and name == "config.json":
+        return f"JSON specification file {name} not found"
     return f"open {path}: {posix.strerror(error.errno or 0).lower()}"
 
 

@@ -13,7 +13,7 @@ from pyruntime.errors import PyruntimeError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Never
+    from typing import Any, Never
 
 _SPACE = " \t\n\r"
 
@@ -62,14 +62,36 @@ class _Rules:
 
     strict = True
     object_hook = None
-    object_pairs_hook = staticmethod(_members)
+    object_pairs_hook: Any = staticmethod(_members)
     parse_int = int  # exact, R7: limits above 2**53 are common
     parse_float = staticmethod(_real)
     parse_constant = staticmethod(_constant)
     memo: dict[str, str] = {}  # noqa: RUF012 - the scanner's contract, cleared by it
 
 
+class _OwnRules(_Rules):
+    """For what this program has written itself: no name stands twice in it."""
+
+    object_pairs_hook = None
+
+
 _scan = _json.make_scanner(_Rules())  # type: ignore[arg-type]  # typeshed wants a JSONDecoder
+_scan_own = _json.make_scanner(_OwnRules())  # type: ignore[arg-type]
+
+
+def loads_own(text: bytes) -> object:
+    """As `loads`, for a document that this program has written: in half the time.
+
+    `list` reads many. Whatever is not as it was written is judged by `loads`.
+    """
+    try:
+        decoded = text.decode("utf-8")
+        value, end = _scan_own(decoded, 0)
+        if end == len(decoded) and "\\ud" not in decoded and "\\uD" not in decoded:
+            return value
+    except (StopIteration, SystemError, _NumberError, RecursionError, ValueError):
+        pass  # `loads` says what is wrong, in its words
+    return loads(text)
 
 
 def loads(text: bytes | str) -> object:

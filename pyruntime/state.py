@@ -250,7 +250,7 @@ def load(root: str, identifier: str, to_act: bool = True) -> Container:
     check_identifier(identifier)
     container = Container(root, identifier, {})
     try:
-        values = documents.loads(read_file(container.path("state.json")))
+        values = documents.loads_own(read_file(container.path("state.json")))
     except (FileNotFoundError, NotADirectoryError) as error:
         if exists(container.directory):
             raise CorruptState(
@@ -264,6 +264,7 @@ def load(root: str, identifier: str, to_act: bool = True) -> Container:
     _check(identifier, values)
     container.values = values
     if to_act:
+        _check_paths(identifier, values)
         _check_owner(container)
     return container
 
@@ -278,21 +279,37 @@ def _check_owner(container: Container) -> None:
         )
 
 
+_GOOD: set[tuple[object, ...]] = set()  # names with types that have been checked: list reads many
+
+
 def _check(identifier: str, values: dict[str, Any]) -> None:
     """What is used as a number, a path or a list must be one. Raises CorruptState."""
+    kinds = (*values, *map(type, values.values()))
+    if kinds not in _GOOD:
+        _check_kinds(identifier, values)
+        _GOOD.add(kinds)
+    for name in ("pid", "pid_start", "owner"):
+        if not 0 <= values.get(name, 0) < 1 << 63:
+            raise CorruptState(f"container {identifier}: state.json: {name} is damaged")
+
+
+def _check_paths(identifier: str, values: dict[str, Any]) -> None:
+    """Only who acts on them needs to know."""
+    paths = [*(values.get("cgroup_paths") or {}).values(), *values.get("cgroup_made", ())]
+    paths += values.get("resctrl_made", ())
+    paths += values.get("resctrl_tasks", ())
+    for path in paths:
+        if type(path) is not str or path[:1] != "/":
+            raise CorruptState(f"container {identifier}: state.json: a path is damaged")
+
+
+def _check_kinds(identifier: str, values: dict[str, Any]) -> None:
     for name, value in values.items():
-        wrong = type(value) is not TYPES.get(name, type(value))
-        if wrong or (type(value) is int and not 0 <= value < 1 << 63):
+        if type(value) is not TYPES.get(name, type(value)):
             raise CorruptState(f"container {identifier}: state.json: {name} is damaged")
     for name in REQUIRED:
         if name not in values:
             raise CorruptState(f"container {identifier}: state.json: {name} is missing")
-    paths = [*(values.get("cgroup_paths") or {}).values()]
-    for name in ("cgroup_made", "resctrl_made", "resctrl_tasks"):
-        paths += values.get(name) or ()
-    for path in paths:
-        if type(path) is not str or path[:1] != "/":
-            raise CorruptState(f"container {identifier}: state.json: a path is damaged")
 
 
 def identifiers(root: str) -> list[str]:

@@ -88,7 +88,7 @@ class Host:
         found = []
         for pid in init_processes():
             try:
-                mounts = Path(f"/proc/{pid}/mountinfo").read_text()
+                mounts = Path(f"/proc/{pid}/mountinfo").read_text(errors="replace")
                 place = os.readlink(f"/proc/{pid}/cwd")
             except OSError:
                 continue

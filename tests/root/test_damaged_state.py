@@ -56,7 +56,9 @@ def test_a_value_of_the_wrong_kind(container: Container, name: str, value: Any) 
     container.create()
     good = state_file(container).read_text()
     state_file(container).write_text(json.dumps({**json.loads(good), name: value}))
-    for verb in (VERBS[0], VERBS[1], VERBS[5], VERBS[8]):
+    listed = container.runtime.ok("list")
+    assert "internal error" not in listed.stderr
+    for verb in (VERBS[1], VERBS[5], VERBS[8]):
         result = container.runtime.run(*[container.id if word == "ID" else word for word in verb])
         assert result.status in (1, 255), str(result)
         assert "state.json: " in result.stderr and "damaged" in result.stderr, str(result)
