@@ -49,7 +49,7 @@ have = $(wildcard $(addsuffix /*.py,$(1)) $(addsuffix /*/*.py,$(1)))
 directories_with_python = $(foreach d,$(1),$(if $(call have,$(d)),$(d)))
 CHECKED := $(call directories_with_python,pyruntime conformance tests bench tools spec)
 # Tests that need neither root nor an engine nor a download.
-UNIT_IGNORES := $(addprefix --ignore=tests/,root engines packaging attacks launcher)
+UNIT_IGNORES := $(addprefix --ignore=tests/,root engines packaging attacks launcher systemd)
 # What the launcher may perform is tested by way of it, too.
 LANE_TESTS := $(addprefix conformance/test_,lifecycle.py state.py engine_contract.py hooks.py \
 	pause.py update.py)

@@ -26,7 +26,7 @@ TOOLS = "apparmor busybox-static criu strace bpftool jq make selinux-utils libse
 PYTHON_PACKAGES = (
     "python3 python3-pytest python3-pytest-xdist python3-pytest-timeout python3-packaging "
     "python3-click python3-jsonschema python3-fastjsonschema python3-pyroute2 "
-    "python3-rich"
+    "python3-rich python3-jeepney"
 )
 SELINUX = "selinux-policy-default policycoreutils"
 
