@@ -14,6 +14,7 @@ import pytest
 from conformance.bundle import Bundle
 from conformance.runtime import Container, Runtime, wait_for
 from pyruntime import net_devices
+from pyruntime.packages import import_package
 from tests.root.host import TREE
 
 
@@ -41,6 +42,11 @@ class Network:
 
 def names(links: list[dict[str, Any]]) -> list[str]:
     return sorted(link["ifname"] for link in links)
+
+
+def knows_metrics() -> bool:
+    message = import_package("pyroute2.netlink.rtnl.ifaddrmsg").ifaddrmsg
+    return "IFA_RT_PRIORITY" in dict(message.nla_map)
 
 
 def own_network() -> str:
@@ -98,6 +104,8 @@ def addresses(links: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 @pytest.mark.rows("R155")
 def test_an_interface_keeps_its_addresses_and_is_up(container: Container, network: Network) -> None:
+    if not knows_metrics():
+        pytest.skip("this pyroute2 is older than 0.9.3: it does not know an address's metric")
     add = ["addr", "add", "dev", "one"]
     network.ip(*add, "10.9.0.1/24", "broadcast", "10.9.0.255", "label", "one:first")
     network.ip(*add, "10.9.1.1", "peer", "10.9.1.2/30", "metric", "77", "noprefixroute")
