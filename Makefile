@@ -17,6 +17,8 @@ JOBS ?= 2
 TESTS ?=
 PYTEST_ARGS ?=
 RUNTIME_TOOLS ?=
+# Empty: install no snapshot of the interpreter (tools/snapshot.py).
+SNAPSHOT ?= yes
 # For bench/lifecycle.py and bench/verbs.py: make bench BENCH_ARGS='--rounds 10'
 BENCH_ARGS ?=
 # For tests/engines/run.py: make test-engines ENGINES_ARGS='--engine podman'
@@ -219,12 +221,12 @@ run-in-guest: built
 LIBRARY := $(PREFIX)/lib/pyruntime
 INSTALLED := $(DESTDIR)$(LIBRARY)
 
-# The first line starts the launcher, which performs the small verbs or starts Python; -S keeps
-# site out (4 ms), and everything that it would put on the path.
+# The first line (which `install-files` writes) starts the launcher, which performs the small
+# verbs or starts Python, from a snapshot if there is one; -S keeps site out (4 ms), and
+# everything that it would put on the path.
 # A verb that has a bundle (tools/bundle.py) gets all its modules from one file. A short
 # process needs no collector of cycles: one that lives long gets there in the end.
 define COMMAND
-#!$(LIBRARY)/pyruntime/launcher/pyruntime-launcher $(SYSTEM_PYTHON) -IS
 import gc
 import marshal
 import posix
@@ -273,6 +275,12 @@ install-files:
 	$(SYSTEM_PYTHON) -m compileall -q --invalidation-mode unchecked-hash \
 		-s '$(DESTDIR)' -p / '$(INSTALLED)'
 	$(SYSTEM_PYTHON) -IS -X no_debug_ranges tools/bundle.py '$(INSTALLED)' '$(LIBRARY)'
-	printf '%s\n' "$$COMMAND" >'$(DESTDIR)$(PREFIX)/bin/pyruntime'
+	$(if $(SNAPSHOT),CC='$(CC)' $(SYSTEM_PYTHON) -IS -X no_debug_ranges tools/snapshot.py \
+		'$(INSTALLED)' '$(LIBRARY)')
+	python='$(SYSTEM_PYTHON) -IS'; \
+	if [ -e '$(INSTALLED)/snapshot/pyruntime-python' ]; then \
+		python="$(LIBRARY)/snapshot/pyruntime-python $$python"; fi; \
+	printf '#!%s %s\n%s\n' '$(LIBRARY)/pyruntime/launcher/pyruntime-launcher' "$$python" \
+		"$$COMMAND" >'$(DESTDIR)$(PREFIX)/bin/pyruntime'
 	chmod 755 '$(DESTDIR)$(PREFIX)/bin/pyruntime'
 	umask 022; $(SYSTEM_PYTHON) tools/documents.py '$(DESTDIR)$(PREFIX)'

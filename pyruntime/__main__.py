@@ -30,6 +30,7 @@ _PREFIXES = {
 _NOT_STARTED = "unable to start container process: "
 _STARTING = ("create", "run", "start", "exec")
 _EXEC_FAILED = 255
+_RESUMED = "pyruntime.resumed"  # loaded where this goes on from a snapshot
 _STDOUT = "write /dev/stdout"  # as runc names it
 
 
@@ -52,6 +53,8 @@ def _run(words: list[str]) -> int:
                 return answer
             request = answer
         log = request.log
+        if _RESUMED in sys.modules:
+            sys.modules[_RESUMED].leave(request.command)
         request.prepare()
         verb = request.command
         status = _perform(request)
@@ -77,6 +80,9 @@ def _explain(words: list[str]) -> int | Request:
 
 
 def _cli(words: list[str]) -> int | Request:
+    from pyruntime import resumed
+
+    resumed.leave()
     try:
         from pyruntime import cli
     except ModuleNotFoundError:

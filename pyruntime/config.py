@@ -120,6 +120,9 @@ def _part(document: object, name: str) -> dict[str, Any]:
     document = _without_nulls(document)
     if _passes(document, "check_" + name, name):
         return document  # type: ignore[return-value]
+    from pyruntime import resumed
+
+    resumed.leave()
     from pyruntime import explain
 
     raise ConfigError([fault.line() for fault in explain.faults(document, name)])
@@ -183,6 +186,9 @@ def _without_nulls(value: object, keep: bool = False) -> Any:
 
 def _explained(document: object) -> list[str]:
     """Every fault of a refused document: of its shape first, then of what is sound in it."""
+    from pyruntime import resumed
+
+    resumed.leave()
     from pyruntime import explain
 
     try:

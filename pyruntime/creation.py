@@ -75,6 +75,10 @@ class Creation:
         state.check_identifier(self.identifier)
         self._take_paths()
         loaded = configs.load(self.bundle, self.request.options.get("config") or None)
+        if (loaded.document.get("linux") or {}).get("netDevices"):
+            from pyruntime import resumed
+
+            resumed.leave()
         self.settings = self._settings(loaded.document)
         self._check_terminal()
         self._mark("directory")

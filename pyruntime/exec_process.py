@@ -65,8 +65,9 @@ class Execution:
             self._close()
 
     def _run(self, terminal: Terminal | None) -> int:
-        self._open_descriptors(terminal)
+        self._open_init()
         settings = self._settings()
+        self._open_console(terminal)
         plan = compiler.execute(settings)
         self._warn(plan.warnings)
         init = self.init = InitProcess(plan)
@@ -139,11 +140,14 @@ class Execution:
         detached = self.request.options.get("detach") and self.process.get("terminal")
         check_console(bool(detached), self.request.options.get("console_socket"))
 
-    def _open_descriptors(self, terminal: Terminal | None) -> None:
+    def _open_init(self) -> None:
         pidfd = processes.open_pidfd(self.container.pid, self.container.started)
         if pidfd == -1:
             raise StateError(REFUSALS[state.STOPPED])
         self.inherited["init"] = pidfd
+
+    def _open_console(self, terminal: Terminal | None) -> None:
+        """Only now: whoever listens takes the first connection for the terminal's."""
         if self.process.get("terminal"):
             path: str = self.request.options["console_socket"]
             self.inherited["console"] = terminal.theirs if terminal else connect(path)

@@ -24,6 +24,14 @@ if TYPE_CHECKING:
 
 TIOCGWINSZ = 0x5413
 TIOCSWINSZ = 0x5414
+# struct termios of the kernel, termios(3). The module of that name is a shared object.
+TCGETS = 0x5401
+TCSETSW = 0x5403
+TERMIOS = struct.Struct("=4I20s")
+BRKINT, INPCK, ISTRIP, ICRNL, IXON = 0x2, 0x10, 0x20, 0x100, 0x400
+OPOST = 0x1
+CSIZE, CS8, PARENB = 0x30, 0x30, 0x100
+ISIG, ICANON, ECHO, IEXTEN = 0x1, 0x2, 0x8, 0x8000
 CHUNK = 1 << 16
 STDIN, STDOUT = 0, 1
 NOT_FORWARDED = ("SIGCHLD", "SIGWINCH", "SIGURG", "SIGKILL", "SIGSTOP", "SIGPIPE", "SIGTTOU")
@@ -71,7 +79,7 @@ class Terminal:
 
     def __init__(self) -> None:
         self.descriptor = _own_terminal()
-        self.saved: list[Any] = []
+        self.saved = b""
         self.ours, theirs = _socket.socketpair(_socket.AF_UNIX, _socket.SOCK_STREAM)
         self.theirs = theirs.detach()
         self.master = -1
@@ -88,22 +96,21 @@ class Terminal:
 
     def make_raw(self) -> None:
         """Every key goes to the container as it is, the interrupt key too."""
-        import termios
-
-        self.saved = termios.tcgetattr(self.descriptor)
-        raw = termios.tcgetattr(self.descriptor)
-        raw[0] &= ~(termios.BRKINT | termios.ICRNL | termios.INPCK | termios.ISTRIP | termios.IXON)
-        raw[2] = raw[2] & ~(termios.CSIZE | termios.PARENB) | termios.CS8
-        raw[3] &= ~(termios.ECHO | termios.ICANON | termios.IEXTEN | termios.ISIG)
-        raw[1] &= ~termios.OPOST
-        termios.tcsetattr(self.descriptor, termios.TCSADRAIN, raw)
+        self.saved = fcntl.ioctl(self.descriptor, TCGETS, bytes(TERMIOS.size))
+        iflag, oflag, cflag, lflag, rest = TERMIOS.unpack(self.saved)
+        raw = TERMIOS.pack(
+            iflag & ~(BRKINT | INPCK | ISTRIP | ICRNL | IXON),
+            oflag & ~OPOST,
+            cflag & ~(CSIZE | PARENB) | CS8,
+            lflag & ~(ISIG | ICANON | ECHO | IEXTEN),
+            rest,
+        )
+        fcntl.ioctl(self.descriptor, TCSETSW, raw)
 
     def restore(self) -> None:
         """Give the terminal back as it was."""
-        import termios
-
         if self.saved:
-            termios.tcsetattr(self.descriptor, termios.TCSADRAIN, self.saved)
+            fcntl.ioctl(self.descriptor, TCSETSW, self.saved)
 
     def resize(self) -> None:
         """The container's terminal gets the size of ours."""

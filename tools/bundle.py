@@ -139,11 +139,15 @@ def compiled(path: str, final: str) -> CodeType:
     return code
 
 
-def entries(tree: str, library: str, verb: str) -> list[Entry]:
-    """The modules of a verb, as another Python process started like the command finds them."""
+def needed(verb: str) -> list[str]:
+    """The modules that a verb imports by itself."""
+    return ["pyruntime." + name for name in ("__main__", f"commands.{verb}", *VERBS[verb])]
+
+
+def entries(tree: str, library: str, names: list[str]) -> list[Entry]:
+    """Some modules with all that they import, as a process started like the command does."""
     recorder = os.path.dirname(os.path.abspath(__file__)) + "/record_imports.py"
-    names = ("__main__", f"commands.{verb}", *VERBS[verb])
-    command = [sys.executable, "-IS", recorder, tree, *("pyruntime." + name for name in names)]
+    command = [sys.executable, "-IS", recorder, tree, *names]
     lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     result: list[Entry] = []
     for line in lines.splitlines():
@@ -167,7 +171,7 @@ def write(tree: str, library: str) -> None:
     os.makedirs(directory, exist_ok=True)
     for verb in VERBS:
         with open(f"{directory}/{verb}", "wb") as file:
-            file.write(marshal.dumps((loader(), entries(tree, library, verb))))
+            file.write(marshal.dumps((loader(), entries(tree, library, needed(verb)))))
 
 
 if __name__ == "__main__":

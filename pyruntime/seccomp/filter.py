@@ -93,6 +93,9 @@ def _through_cache(seccomp: dict[str, Any], directory: int) -> Filter:
 
 
 def _compile(seccomp: dict[str, Any]) -> Filter:
+    from pyruntime import resumed
+
+    resumed.leave()
     from pyruntime.seccomp.compile import compile_filter
 
     return compile_filter(seccomp)
