@@ -9,6 +9,7 @@ another Python than it was written for) a line says why and the command does wit
 
 from __future__ import annotations
 
+import json
 import marshal
 import os
 import platform
@@ -56,6 +57,9 @@ with open({modules!r}, "rb") as file:
 names = dict()
 exec(loader, names)
 names["load"](entries)
+sys.argv = [{rehearsal!r}, {work!r}, {bundle!r}]
+with open({rehearsal!r}, encoding="utf-8") as file:
+    exec(compile(file.read(), {rehearsal!r}, "exec"), dict(__name__="rehearsal"))
 from pyruntime.resumed import resume
 
 del file, loader, entries, names
@@ -75,7 +79,7 @@ def run(*words: str) -> str:
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
-        raise NotPossible(f"{words[0]}: {lines[-1]}")
+        raise NotPossible(words[0] + ": " + " | ".join(lines[-6:]))
     return done.stdout
 
 
@@ -219,6 +223,26 @@ def modules(tree: str, library: str, where: str) -> str:
     return where
 
 
+def script(tree: str, library: str, work: str) -> str:
+    """What the interpreter does before the snapshot is taken."""
+    where = f"{work}/bundle"
+    os.makedirs(where + "/rootfs")
+    run(sys.executable, "-IS", f"{SOURCES}/../../bin/pyruntime", "spec", "--bundle", where)
+    with open(where + "/config.json", "r+", encoding="utf-8") as file:
+        config = json.load(file)
+        config["process"]["terminal"] = False
+        file.seek(0)
+        file.truncate()
+        json.dump(config, file)
+    return SCRIPT.format(
+        library=library,
+        modules=modules(tree, library, f"{work}/modules"),
+        rehearsal=os.path.join(os.path.dirname(bundle.__file__), "rehearsal.py"),
+        work=work,
+        bundle=where,
+    )
+
+
 def make(tree: str, library: str, work: str) -> str:
     """The path of a snapshot in the directory `work`. Raises NotPossible."""
     program, output = f"{work}/interpreter", f"{work}/pyruntime-python"
@@ -228,9 +252,7 @@ def make(tree: str, library: str, work: str) -> str:
     packed = extension(known, f"{work}/extension")
     run("strip", program)
     with open(f"{work}/script", "w", encoding="utf-8") as file:
-        file.write(
-            SCRIPT.format(library=library, modules=modules(tree, library, f"{work}/modules"))
-        )
+        file.write(script(tree, library, work))
     stdlib = sysconfig.get_paths()["stdlib"]
     run(program, output, f"{work}/script", sys.executable, stdlib, *packed)
     check_answer(output, work)
