@@ -187,8 +187,8 @@ def _fill_standard_descriptors() -> None:
             posix.fstat(fd)
         except OSError:
             posix.set_inheritable(posix.open("/dev/null", posix.O_RDWR), True)
-    if sys.stdout is None:
-        sys.stdout = _ClosedOutput()
+            if fd == 1:
+                sys.stdout = _ClosedOutput()
 
 
 class _ClosedOutput:

@@ -30,6 +30,30 @@ class Snapshot:
     directory = ""
 
 
+class Stream:
+    """Standard output as Python makes it, but only when something is written."""
+
+    def __init__(self, descriptor: int, errors: str) -> None:
+        self.descriptor = descriptor
+        self.errors = errors
+        self.encoding = "utf-8"
+        self.real: Any = None
+
+    def write(self, text: str) -> int:
+        """As io.TextIOWrapper; OSError if it is closed."""
+        if self.real is None:
+            self.real = _io.open(
+                self.descriptor, "w", -1, "utf-8", self.errors, newline="\n", closefd=False
+            )
+        written: int = self.real.write(text)
+        return written
+
+    def flush(self) -> None:
+        """Nothing, as long as nothing was written."""
+        if self.real is not None:
+            self.real.flush()
+
+
 def resume(words: list[str], interrupts: int) -> NoReturn:
     """Be the command. `words`: the snapshot, "PYTHON FLAGS", the script, its own words.
 
@@ -39,9 +63,9 @@ def resume(words: list[str], interrupts: int) -> NoReturn:
 
     Snapshot.words = words
     sys.argv = words[2:]
-    sys.stdin = _stream(0, "r", "surrogateescape")
-    sys.stdout = _stream(1, "w", "surrogateescape")
-    sys.stderr = _stream(2, "w", "backslashreplace", 1)
+    sys.stdin = None  # type: ignore[assignment]  # nobody reads it but by its descriptor
+    sys.stdout = Stream(1, "surrogateescape")  # type: ignore[assignment]
+    sys.stderr = Stream(2, "backslashreplace")  # type: ignore[assignment]
     _set_signals(interrupts)
     try:
         Snapshot.directory = posix.getcwd()
@@ -61,16 +85,6 @@ def leave(verb: str = "") -> None:
         posix.chdir(Snapshot.directory)
     python, _, flags = Snapshot.words[1].partition(" ")
     posix.execv(python, [python, *([flags] if flags else ()), *Snapshot.words[2:]])
-
-
-def _stream(descriptor: int, mode: str, errors: str, buffering: int = -1) -> Any:
-    """A standard stream as Python makes it; None if its descriptor is closed."""
-    try:
-        return _io.open(
-            descriptor, mode, buffering, "utf-8", errors, newline="\n", closefd=False
-        )
-    except OSError:
-        return None
 
 
 def _set_signals(interrupts: int) -> None:

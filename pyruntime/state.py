@@ -324,7 +324,9 @@ def identifiers(root: str) -> list[str]:
 def timestamp(nanoseconds: int) -> str:
     """RFC 3339 in UTC with the digits that are needed, as Go prints it."""
     seconds, rest = divmod(nanoseconds, 1_000_000_000)
-    text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    year, month, day, hour, minute, second = time.gmtime(seconds)[:6]
+    # Not strftime(3): it reads /etc/localtime for a zone that is not asked for.
+    text = f"{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}"
     fraction = f".{rest:09d}".rstrip("0").rstrip(".")
     return text + fraction + "Z"
 

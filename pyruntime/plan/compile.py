@@ -49,6 +49,7 @@ def _on_the_host(plan: Plan, settings: Settings) -> None:
     namespaces.open_given(plan, settings)
     if settings.facts.privileged:
         _open_sources(plan, settings)
+    namespaces.make_early(plan, settings)
     namespaces.await_cgroups(plan, settings)
     namespaces.open_cgroups(plan, settings)
     namespaces.limit_devices(plan, settings)

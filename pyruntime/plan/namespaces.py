@@ -28,6 +28,8 @@ EAFNOSUPPORT = 97
 # Types that clone3 makes in one go. user comes before (it must own the others,
 # R133), cgroup after the process has joined its cgroup, time takes offsets first.
 IN_CLONE = ("pid", "network", "mount", "ipc", "uts")
+# Those of them that change nothing for a process which opens files of the host.
+EARLY = ("network", "ipc", "uts")
 
 
 def open_given(plan: Plan, settings: Settings) -> None:
@@ -55,6 +57,23 @@ def join_given(plan: Plan, settings: Settings) -> None:
         plan.close("namespace " + kind)
 
 
+def make_early(plan: Plan, settings: Settings) -> None:
+    """Make what takes longest, a network namespace, while the runtime makes the cgroups.
+
+    Not with a user namespace, which must own them.
+    """
+    flags = sum(c.NAMESPACES[kind] for kind in _early(settings))
+    if flags:
+        plan.at = ".linux.namespaces"
+        plan.add(op.unshare(flags))
+
+
+def _early(settings: Settings) -> list[str]:
+    if not settings.cgroups or "user" in settings.namespaces():
+        return []
+    return [kind for kind in EARLY if settings.is_new(kind)]
+
+
 def make(plan: Plan, settings: Settings) -> None:
     """Make the new namespaces and become the container's first process."""
     plan.at = ".linux.namespaces"
@@ -65,7 +84,9 @@ def make(plan: Plan, settings: Settings) -> None:
     if settings.is_new("time"):
         _make_time_namespace(plan, settings)
     plan.at = ".linux.namespaces"
-    flags = sum(c.NAMESPACES[kind] for kind in IN_CLONE if settings.is_new(kind))
+    made = _early(settings)
+    wanted = [kind for kind in IN_CLONE if settings.is_new(kind) and kind not in made]
+    flags = sum(c.NAMESPACES[kind] for kind in wanted)
     plan.add(op.clone(flags | c.CLONE_PARENT, plan.slots.get("unified", -1)))
     plan.add(op.setsid())
 
