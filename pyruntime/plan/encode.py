@@ -21,7 +21,10 @@ RECORD = struct.Struct("<8H6q")
 NOTHING = -1
 RESULTS_HEADER = struct.Struct("<Qiiq")
 OUTCOME = struct.Struct("<qiiQ")
-_PADDING = (0,) * 6
+PLAIN = struct.Struct("<H14x6q")  # RECORD without pardons
+_PADDING = [(0,) * (6 - length) for length in range(7)]
+_ALIGNMENT = [bytes(-length % 8) for length in range(8)]
+_HALF = 1 << 63
 
 
 class Area:
@@ -40,9 +43,10 @@ class Area:
         return self._append(data)
 
     def _append(self, data: bytes) -> int:
-        self.content += bytes(-len(self.content) % 8)
-        offset = self.start + len(self.content)
-        self.content += data
+        content = self.content
+        content += _ALIGNMENT[len(content) & 7]
+        offset = self.start + len(content)
+        content += data
         self.known[data] = offset
         return offset
 
@@ -83,22 +87,26 @@ def results_size(operations: list[Operation]) -> int:
 def _record(operation: Operation, area: Area) -> bytes:
     arguments: list[int] = []
     for value in operation.arguments:
-        _place(value, area, arguments)
-    arguments += _PADDING[len(arguments) :]
+        if type(value) is int and value < _HALF:
+            arguments.append(value)
+        else:
+            _place(value, area, arguments)
+    arguments += _PADDING[len(arguments)]
     if not operation.pardons:
-        return RECORD.pack(operation.number, 0, 0, 0, 0, 0, 0, 0, *arguments)
+        return PLAIN.pack(operation.number, *arguments)
     (errno_a, skip_a), (errno_b, skip_b) = (*operation.pardons, (0, 0))[:2]
     return RECORD.pack(operation.number, errno_a, skip_a, errno_b, skip_b, 0, 0, 0, *arguments)
 
 
 def _place(value: Argument, area: Area, arguments: list[int]) -> None:
-    if isinstance(value, int):
-        # Addresses and masks use all 64 bits; the record's numbers are signed.
-        arguments.append(value - (1 << 64) if value >= 1 << 63 else value)
-    elif isinstance(value, str):
-        arguments.append(area.text(value))
+    if isinstance(value, str):
+        offset = area.texts.get(value)
+        arguments.append(area.text(value) if offset is None else offset)
     elif value is None:
         arguments.append(NOTHING)
+    elif isinstance(value, int):
+        # Addresses and masks use all 64 bits; the record's numbers are signed.
+        arguments.append(value - (1 << 64) if value >= _HALF else value)
     elif isinstance(value, bytes):
         arguments += (area.put(value), len(value))
     else:
