@@ -52,9 +52,9 @@ directories_with_python = $(foreach d,$(1),$(if $(call have,$(d)),$(d)))
 CHECKED := $(call directories_with_python,pyruntime conformance tests bench tools spec)
 # Tests that need neither root nor an engine nor a download.
 UNIT_IGNORES := $(addprefix --ignore=tests/,root engines packaging attacks launcher systemd)
-# What the launcher may perform is tested by way of it, too.
+# What the launcher performs, or a snapshot, is tested by way of it, too.
 LANE_TESTS := $(addprefix conformance/test_,lifecycle.py state.py engine_contract.py hooks.py \
-	pause.py update.py)
+	pause.py update.py exec.py terminal.py bad_input.py)
 # The seconds that one test may take: it hangs, if it takes so long.
 PYTEST_TIMEOUT := 300
 PYTEST = $(PYTHON) -m pytest -p tests.rows_plugin --timeout $(PYTEST_TIMEOUT)
@@ -203,9 +203,11 @@ run-tests:
 	@launched=0; \
 	$(if $(TESTS),,$(MAKE) --no-print-directory run-launched-tests || launched=1;) \
 	$(MAKE) --no-print-directory run-all-tests && exit $$launched
-run-launched-tests: export RUNTIME := $(CURDIR)/$(LAUNCHED)
+run-launched-tests: export RUNTIME := $(CURDIR)/build/installed/bin/pyruntime
 run-launched-tests:
-	@echo "== by way of the launcher"; $(call twice,$(LANE_TESTS))
+	@$(MAKE) --no-print-directory install-files PREFIX='$(CURDIR)/build/installed' >/dev/null
+	@echo "== as installed: by way of the launcher, from a snapshot"; \
+		$(call twice,$(LANE_TESTS))
 run-all-tests:
 	@$(call twice,$(TESTS),--durations 5)
 

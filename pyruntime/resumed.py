@@ -26,7 +26,7 @@ class Snapshot:
     `directory` is where it was started.
     """
 
-    words: list[str] = []
+    words: tuple[str, ...] = ()
     directory = ""
 
 
@@ -61,11 +61,11 @@ def resume(words: list[str], interrupts: int) -> NoReturn:
     """
     from pyruntime.__main__ import main
 
-    Snapshot.words = words
+    Snapshot.words = tuple(words)
     sys.argv = words[2:]
-    sys.stdin = None  # type: ignore[assignment]  # nobody reads it but by its descriptor
-    sys.stdout = Stream(1, "surrogateescape")  # type: ignore[assignment]
-    sys.stderr = Stream(2, "backslashreplace")  # type: ignore[assignment]
+    sys.stdin = None  # nobody reads it but by its descriptor
+    sys.stdout = Stream(1, "surrogateescape")
+    sys.stderr = Stream(2, "backslashreplace")
     _set_signals(interrupts)
     try:
         Snapshot.directory = posix.getcwd()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import posix
 import sys
 
-from pyruntime import creation, exec_process, parsing, processes, state
+from pyruntime import creation, exec_process, parsing, state
 from pyruntime.cgroups import layout
 from pyruntime.init_process import InitProcess
 from pyruntime.plan import namespaces
@@ -28,6 +28,7 @@ FILES = (
     "cpu.cfs_period_us freezer.self_freezing freezer.parent_freezing"
 ).split()
 ID = "rehearsal"
+PLAYED = "InitProcess"
 
 
 class Stage(InitProcess):
@@ -107,17 +108,17 @@ def rehearse(work: str, bundle: str) -> None:
     root, before = work + "/root", posix.getcwd()
     posix.mkdir(root)
     own = hierarchies(root)
-    real = layout.detect, creation.InitProcess, exec_process.InitProcess
+    real = layout.detect, getattr(creation, PLAYED), getattr(exec_process, PLAYED)
     layout.detect = lambda: real[0]() and own
-    creation.InitProcess = Stage  # type: ignore[misc]
-    exec_process.InitProcess = Member  # type: ignore[misc]
-    opened = processes.open_pidfd
+    setattr(creation, PLAYED, Stage)
+    setattr(exec_process, PLAYED, Member)
     try:
         for _ in range(TURNS):
             perform(root, bundle)
     finally:
-        layout.detect, creation.InitProcess, exec_process.InitProcess = real  # type: ignore[misc]
-        processes.open_pidfd = opened
+        layout.detect = real[0]
+        setattr(creation, PLAYED, real[1])
+        setattr(exec_process, PLAYED, real[2])
         posix.chdir(before)
 
 

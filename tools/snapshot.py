@@ -19,10 +19,11 @@ import sys
 import sysconfig
 import tempfile
 
-sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
-import bundle  # noqa: E402  # found beside this file
+REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+sys.path.insert(0, REPOSITORY)
+from tools import bundle  # noqa: E402  # only now it can be found
 
-SOURCES = os.path.join(os.path.dirname(bundle.__file__), "..", "pyruntime", "snapshot")
+SOURCES = REPOSITORY + "/pyruntime/snapshot"
 VERSION = (3, 11)  # whose structures snapshot.c names
 MAGIC = 0x31746F6873707970
 REGION = 0x100000000000
@@ -209,7 +210,7 @@ def extension(known: dict[str, int], where: str) -> list[str]:
     """The file with the scanner of JSON, unless the interpreter has it built in."""
     if PACKED in sys.builtin_module_names:
         return []
-    file: str = __import__(PACKED).__file__
+    file = str(__import__(PACKED).__file__)
     with open(where, "wb") as target:
         target.write(Extension(PACKED, file, known).packed())
     return [where]
@@ -227,7 +228,7 @@ def script(tree: str, library: str, work: str) -> str:
     """What the interpreter does before the snapshot is taken."""
     where = f"{work}/bundle"
     os.makedirs(where + "/rootfs")
-    run(sys.executable, "-IS", f"{SOURCES}/../../bin/pyruntime", "spec", "--bundle", where)
+    run(sys.executable, "-IS", REPOSITORY + "/bin/pyruntime", "spec", "--bundle", where)
     with open(where + "/config.json", "r+", encoding="utf-8") as file:
         config = json.load(file)
         config["process"]["terminal"] = False
@@ -237,7 +238,7 @@ def script(tree: str, library: str, work: str) -> str:
     return SCRIPT.format(
         library=library,
         modules=modules(tree, library, f"{work}/modules"),
-        rehearsal=os.path.join(os.path.dirname(bundle.__file__), "rehearsal.py"),
+        rehearsal=REPOSITORY + "/tools/rehearsal.py",
         work=work,
         bundle=where,
     )
@@ -254,7 +255,7 @@ def make(tree: str, library: str, work: str) -> str:
     with open(f"{work}/script", "w", encoding="utf-8") as file:
         file.write(script(tree, library, work))
     stdlib = sysconfig.get_paths()["stdlib"]
-    run(program, output, f"{work}/script", sys.executable, stdlib, *packed)
+    run(program, "--make", output, f"{work}/script", sys.executable, stdlib, *packed)
     check_answer(output, work)
     return output
 

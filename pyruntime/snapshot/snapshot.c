@@ -12,7 +12,7 @@
  * it allocates before the snapshot comes from a region at a fixed address.
  *
  * Started by the launcher as   SNAPSHOT "PYTHON FLAGS" SCRIPT WORDS...
- * and without a memory in it   SNAPSHOT OUTPUT SCRIPT PYTHON STDLIB [EXTENSION]
+ * and to make one              PROGRAM --make OUTPUT SCRIPT PYTHON STDLIB [EXTENSION]
  */
 #define Py_BUILD_CORE 1
 #define PY_SSIZE_T_CLEAN
@@ -457,9 +457,9 @@ int main(int count, char **words)
 	int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 	int found = read_trailer(fd, &trailer);
 
-	if (!found && count >= 5) {
+	if (!found && count >= 6 && strcmp(words[1], "--make") == 0) {
 		close(fd);
-		make(words);
+		make(words + 1);
 	}
 	if (count < 3)
 		return STATUS_NO_PYTHON;

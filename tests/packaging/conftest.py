@@ -36,6 +36,18 @@ def built() -> Path:
     return INIT
 
 
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An installed command, which tests leave as it is."""
+    if not (TREE / "pyruntime/init/pyruntime-init").exists() or not (TREE / ".venv").exists():
+        pytest.skip("the tree is not built: make build")
+    prefix = tmp_path_factory.mktemp("installed") / "usr"
+    command = ["make", "install-files", f"PREFIX={prefix}"]
+    done = subprocess.run(command, cwd=TREE, capture_output=True, text=True, timeout=280)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return prefix / "bin/pyruntime"
+
+
 @pytest.fixture
 def package_index(tmp_path: Path) -> None:
     """Skip where pip cannot download: most of these tests fetch packages."""

@@ -22,18 +22,6 @@ DEADLINE = 30
 UNIFIED_ONLY = {"pyruntime.cgroups.ownership"}
 
 
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An installed command."""
-    if not (TREE / "pyruntime/init/pyruntime-init").exists() or not (TREE / ".venv").exists():
-        pytest.skip("the tree is not built: make build")
-    prefix = tmp_path_factory.mktemp("bundles") / "usr"
-    command = ["make", "install-files", f"PREFIX={prefix}"]
-    done = subprocess.run(command, cwd=TREE, capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return prefix / "bin/pyruntime"
-
-
 @pytest.fixture
 def sleeping(busybox_bundle: Path) -> Path:
     """The demo's bundle with a program that stays."""
