@@ -7,6 +7,7 @@ directory is touched; the init is not started, its answers are made up.
 
 from __future__ import annotations
 
+import _signal
 import posix
 import sys
 
@@ -115,6 +116,8 @@ def rehearse(work: str, bundle: str) -> None:
     try:
         for _ in range(TURNS):
             perform(root, bundle)
+        posix.kill(posix.getpid(), _signal.SIGUSR1)  # now it is noted what is written to
+        perform(root, bundle)
     finally:
         layout.detect = real[0]
         setattr(creation, PLAYED, real[1])

@@ -13,6 +13,7 @@ import json
 import marshal
 import os
 import platform
+import shutil
 import struct
 import subprocess
 import sys
@@ -255,7 +256,11 @@ def make(tree: str, library: str, work: str) -> str:
     with open(f"{work}/script", "w", encoding="utf-8") as file:
         file.write(script(tree, library, work))
     stdlib = sysconfig.get_paths()["stdlib"]
-    run(program, "--make", output, f"{work}/script", sys.executable, stdlib, *packed)
+    seed = str(struct.unpack("I", os.urandom(4))[0])
+    words = (output, f"{work}/script", sys.executable, stdlib, seed, f"{work}/hot", *packed)
+    for turn in ("--survey", "--make"):
+        run(program, turn, *words)
+        shutil.rmtree(f"{work}/root")  # of the rehearsal
     check_answer(output, work)
     return output
 

@@ -12,7 +12,8 @@
  * it allocates before the snapshot comes from a region at a fixed address.
  *
  * Started by the launcher as   SNAPSHOT "PYTHON FLAGS" SCRIPT WORDS...
- * and to make one              PROGRAM --make OUTPUT SCRIPT PYTHON STDLIB [EXTENSION]
+ * and to make one              PROGRAM --survey|--make OUTPUT SCRIPT PYTHON STDLIB SEED HOT
+ *                              [EXTENSION]
  */
 #define Py_BUILD_CORE 1
 #define PY_SSIZE_T_CLEAN
@@ -21,6 +22,7 @@
 
 #include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -28,10 +30,13 @@
 #define MAGIC 0x31746f6873707970ull /* "pypshot1" */
 #define PAGE 4096ul
 #define REGION ((char *)0x100000000000)
-#define REGION_SIZE (256ul << 20)
+#define REGION_SIZE (1ul << 30)
+#define HOT_SIZE (32ul << 20)
 #define STATUS_NO_PYTHON 127
-#define PARTS 5
-#define BLOCK 16ul /* what stands before an allocation: its size */
+#define PARTS 6
+#define BLOCK 16ul /* what stands before an allocation */
+#define CLASSES 256
+#define ALLOCATIONS (1ul << 21)
 
 struct part {
 	char *at;
@@ -54,18 +59,29 @@ struct extension {
 };
 
 struct block {
-	size_t size;
-	struct block *next; /* while it is free */
+	size_t size, capacity;
+	struct block *next; /* while it is free; the allocation begins here */
 };
 
 extern char python_data_begin[], python_data_end[], python_bss_begin[], python_bss_end[];
 extern char python_runtime_begin[], python_runtime_end[];
 
-static int making;
-static char *next = REGION;
-static struct block *free_blocks;
-
 /* --- memory: from the region while the snapshot is made, afterwards from the C library ------ */
+
+/*
+ * Each page that is written to costs a page fault when the snapshot goes on, and every use of
+ * an object writes to it (its count of references). So the objects which a create uses stand
+ * together. Which they are is found out by making the snapshot twice. The first time (`survey`)
+ * each has pages of its own, and during the last rehearsal the first write to each page is
+ * noted. The second time the same allocations happen in the same order; if they did not, the
+ * snapshot would only be slower.
+ */
+static int making, surveying;
+static size_t allocations;
+static unsigned char hot[ALLOCATIONS]; /* by number, in the order of the allocations */
+static uint32_t owners[REGION_SIZE / PAGE];
+static char *next[2] = { REGION + HOT_SIZE, REGION };
+static struct block *free_blocks[2][CLASSES + 1];
 
 void *__real_malloc(size_t size);
 void *__real_calloc(size_t count, size_t size);
@@ -77,37 +93,56 @@ static int is_ours(const void *at)
 	return (const char *)at >= REGION && (const char *)at < REGION + REGION_SIZE;
 }
 
-static void *take(size_t size, size_t alignment)
+static int is_hot(const void *at)
 {
-	char *at = (char *)(((uintptr_t)next + alignment - 1) & ~(alignment - 1));
+	return (const char *)at < REGION + HOT_SIZE;
+}
 
-	if (size > REGION_SIZE || at + size > REGION + REGION_SIZE)
+static char *take(size_t size, size_t alignment, int where)
+{
+	char *at = (char *)(((uintptr_t)next[where] + alignment - 1) & ~(alignment - 1));
+	char *limit = where ? REGION + HOT_SIZE : REGION + REGION_SIZE;
+
+	if (at > limit || size > (size_t)(limit - at))
 		abort();
-	next = at + size;
+	next[where] = at + size;
 	return at;
 }
 
-static size_t size_of(const void *at)
+static struct block *block_of(void *at)
 {
-	return ((const struct block *)(const void *)((const char *)at - BLOCK))->size;
+	return (struct block *)(void *)((char *)at - BLOCK);
+}
+
+static struct block **class_of(size_t size, int where)
+{
+	return &free_blocks[where][size / BLOCK < CLASSES ? size / BLOCK : CLASSES];
 }
 
 /* A free block that is not much too large, or a new one. Always zeroed. */
 static void *allocate(size_t size)
 {
 	size_t wanted = (size + BLOCK - 1) / BLOCK * BLOCK + (size == 0 ? BLOCK : 0);
-	struct block *block;
+	size_t number = allocations++;
+	int where = number < ALLOCATIONS && hot[number];
+	struct block *block = NULL;
 
-	for (struct block **at = &free_blocks; *at != NULL; at = &(*at)->next)
-		if ((*at)->size >= wanted && (*at)->size <= wanted + wanted / 4) {
+	for (struct block **at = class_of(wanted, where); *at != NULL; at = &(*at)->next)
+		if ((*at)->capacity >= wanted && (*at)->capacity <= wanted + wanted / 4) {
 			block = *at;
 			*at = block->next;
 			block->next = NULL;
-			return (char *)block + BLOCK;
+			break;
 		}
-	block = take(wanted + BLOCK, BLOCK);
+	if (block == NULL) {
+		block = (void *)take(wanted + BLOCK, surveying ? PAGE : BLOCK, where);
+		block->capacity = wanted;
+	}
 	block->size = wanted;
-	return (char *)block + BLOCK;
+	for (char *page = (char *)block; surveying && page < (char *)&block->next + wanted;
+	     page += PAGE)
+		owners[(size_t)(page - REGION) / PAGE] = (uint32_t)number;
+	return &block->next;
 }
 
 void *__wrap_malloc(size_t size)
@@ -127,16 +162,17 @@ void *__wrap_calloc(size_t count, size_t size)
 /* What the snapshot holds stays: no more than that can ever be lost by it. */
 void __wrap_free(void *old)
 {
-	struct block *block = (struct block *)(void *)((char *)old - BLOCK);
+	struct block *block = block_of(old), **list;
 
 	if (old == NULL)
 		return;
 	if (!is_ours(old)) {
 		__real_free(old);
-	} else if (making) {
-		memset(old, 0, block->size);
-		block->next = free_blocks;
-		free_blocks = block;
+	} else if (making && surveying < 2) {
+		memset(old, 0, block->capacity);
+		list = class_of(block->capacity, is_hot(old));
+		block->next = *list;
+		*list = block;
 	}
 }
 
@@ -148,23 +184,48 @@ void *__wrap_realloc(void *old, size_t size)
 		return __wrap_malloc(size);
 	if (!is_ours(old))
 		return __real_realloc(old, size);
-	if (size <= size_of(old))
+	if (size <= block_of(old)->size)
 		return old;
 	grown = __wrap_malloc(size);
 	if (grown != NULL) {
-		memcpy(grown, old, size_of(old));
+		memcpy(grown, old, block_of(old)->size);
 		__wrap_free(old);
 	}
 	return grown;
 }
 
+static void *plain_malloc(void *context, size_t size)
+{
+	(void)context;
+	return __wrap_malloc(size);
+}
+
+static void *plain_calloc(void *context, size_t count, size_t size)
+{
+	(void)context;
+	return __wrap_calloc(count, size);
+}
+
+static void *plain_realloc(void *context, void *old, size_t size)
+{
+	(void)context;
+	return __wrap_realloc(old, size);
+}
+
+static void plain_free(void *context, void *old)
+{
+	(void)context;
+	__wrap_free(old);
+}
+
+/* The stack of Python's frames is such a one. */
 static void *allocate_arena(void *context, size_t size)
 {
 	void *at;
 
 	(void)context;
 	if (making)
-		return take(size, PAGE);
+		return take(size, PAGE, 1);
 	at = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	return at == MAP_FAILED ? NULL : at;
 }
@@ -174,6 +235,28 @@ static void free_arena(void *context, void *at, size_t size)
 	(void)context;
 	if (!is_ours(at))
 		munmap(at, size);
+}
+
+static PyMemAllocatorEx usual[2];
+static const PyMemAllocatorDomain domains[2] = { PYMEM_DOMAIN_MEM, PYMEM_DOMAIN_OBJ };
+
+/* Objects one by one; Python's own allocator would mix them in its pools. */
+static void allocate_plainly(void)
+{
+	PyMemAllocatorEx plain = { NULL, plain_malloc, plain_calloc, plain_realloc, plain_free };
+	PyObjectArenaAllocator arenas = { NULL, allocate_arena, free_arena };
+
+	PyObject_SetArenaAllocator(&arenas);
+	for (int i = 0; i < 2; i++) {
+		PyMem_GetAllocator(domains[i], &usual[i]);
+		PyMem_SetAllocator(domains[i], &plain);
+	}
+}
+
+static void allocate_as_usual(void)
+{
+	for (int i = 0; i < 2; i++)
+		PyMem_SetAllocator(domains[i], &usual[i]);
 }
 
 /* --- going on from the snapshot -------------------------------------------------------------- */
@@ -344,11 +427,12 @@ static size_t take_extension(const char *path)
 	struct stat about;
 
 	if (fd < 0 || fstat(fd, &about) < 0 ||
-	    read(fd, take((size_t)about.st_size, PAGE), (size_t)about.st_size) != about.st_size ||
+	    read(fd, take((size_t)about.st_size, PAGE, 1), (size_t)about.st_size) !=
+		    about.st_size ||
 	    about.st_size < (off_t)sizeof(*extension) || extension->magic != MAGIC)
 		give_up(path);
 	close(fd);
-	take(0, PAGE);
+	take(0, PAGE, 1);
 	if (PyImport_AppendInittab(extension->name,
 				   (PyObject * (*)(void))(uintptr_t)extension->initialise) < 0 ||
 	    mprotect(REGION, extension->text_size, PROT_READ | PROT_EXEC) < 0)
@@ -363,7 +447,7 @@ static void check(PyStatus status)
 }
 
 /* As `python3 -IS` would be, in UTF-8. */
-static void start_python(const char *python, const char *stdlib)
+static void start_python(const char *python, const char *stdlib, const char *seed)
 {
 	PyPreConfig early;
 	PyConfig config;
@@ -378,6 +462,8 @@ static void start_python(const char *python, const char *stdlib)
 	config.site_import = 0;
 	config.write_bytecode = 0;
 	config.module_search_paths_set = 1;
+	config.use_hash_seed = 1;
+	config.hash_seed = strtoul(seed, NULL, 10);
 	check(PyWideStringList_Append(&config.module_search_paths, library));
 	check(PyConfig_SetString(&config, &config.program_name, program));
 	check(PyConfig_SetString(&config, &config.executable, program));
@@ -415,11 +501,72 @@ static void write_file(const char *path, struct trailer *trailer)
 	put(fd, page, PAGE);
 }
 
+/* The first write to a page of the region. */
+static void note(int number, siginfo_t *information, void *context)
+{
+	size_t page = (size_t)((char *)information->si_addr - REGION) / PAGE;
+
+	(void)context;
+	if (!is_ours(information->si_addr) ||
+	    mprotect(REGION + page * PAGE, PAGE, PROT_READ | PROT_WRITE) < 0)
+		signal(number, SIG_DFL);
+	else if (owners[page] < ALLOCATIONS)
+		hot[owners[page]] = 1;
+}
+
+/* The script says by a signal that what comes now is to be noted. */
+static void begin_survey(int number)
+{
+	struct sigaction action = { .sa_sigaction = note, .sa_flags = SA_SIGINFO };
+
+	(void)number;
+	if (!surveying)
+		return;
+	surveying = 2;
+	memset(free_blocks, 0, sizeof(free_blocks)); /* the kernel writes without a signal */
+	sigaction(SIGSEGV, &action, NULL);
+	mprotect(REGION + HOT_SIZE, (size_t)(next[0] - REGION) - HOT_SIZE, PROT_READ);
+}
+
+static void write_hot(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
+
+	if (fd < 0 || allocations > ALLOCATIONS)
+		give_up(path);
+	put(fd, hot, allocations);
+}
+
+static void read_hot(const char *path)
+{
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	if (fd < 0 || read(fd, hot, sizeof(hot)) < 0)
+		give_up(path);
+	close(fd);
+}
+
+static struct part part_of(char *begin, const char *end, int protection)
+{
+	return (struct part){ begin, (uint64_t)(end - begin), (uint64_t)protection };
+}
+
+static void describe_parts(struct part *parts, size_t text)
+{
+	const int data = PROT_READ | PROT_WRITE;
+
+	parts[0] = part_of(REGION, REGION + text, PROT_READ | PROT_EXEC);
+	parts[1] = part_of(REGION + text, take(0, PAGE, 1), data);
+	parts[2] = part_of(REGION + HOT_SIZE, take(0, PAGE, 0), data);
+	parts[3] = part_of(python_data_begin, python_data_end, data);
+	parts[4] = part_of(python_bss_begin, python_bss_end, data);
+	parts[5] = part_of(python_runtime_begin, python_runtime_end, data);
+}
+
+/* OUTPUT SCRIPT PYTHON STDLIB SEED HOT [EXTENSION]; a survey's output is HOT. */
 static void make(char **words)
 {
-	const uint64_t data = PROT_READ | PROT_WRITE;
 	struct trailer trailer = { .magic = MAGIC };
-	PyObjectArenaAllocator arenas = { NULL, allocate_arena, free_arena };
 	size_t text = 0;
 
 	making = 1;
@@ -427,26 +574,25 @@ static void make(char **words)
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_NORESERVE, -1,
 		 0) != REGION)
 		give_up("the region's addresses are taken");
-	if (words[5] != NULL)
-		text = take_extension(words[5]);
-	PyObject_SetArenaAllocator(&arenas);
-	start_python(words[3], words[4]);
+	signal(SIGUSR1, begin_survey);
+	if (!surveying)
+		read_hot(words[6]);
+	if (words[7] != NULL)
+		text = take_extension(words[7]);
+	allocate_plainly();
+	start_python(words[3], words[4], words[5]);
 	run_script(words[2]);
+	if (surveying) {
+		write_hot(words[6]);
+		_exit(0);
+	}
 	trailer.thread = PyThreadState_Get();
 	trailer.resume = PyObject_GetAttrString(PyImport_AddModule("__main__"), "resume");
 	if (trailer.resume == NULL || describe(words[3], &trailer.python_size,
 					       &trailer.python_modified) < 0)
 		give_up("nothing to go on with");
-	take(0, PAGE);
-	trailer.parts[0] = (struct part){ REGION, text, PROT_READ | PROT_EXEC };
-	trailer.parts[1] = (struct part){ REGION + text, (uint64_t)(next - REGION) - text, data };
-	trailer.parts[2] = (struct part){ python_data_begin,
-					  (uint64_t)(python_data_end - python_data_begin), data };
-	trailer.parts[3] = (struct part){ python_bss_begin,
-					  (uint64_t)(python_bss_end - python_bss_begin), data };
-	trailer.parts[4] = (struct part){
-		python_runtime_begin, (uint64_t)(python_runtime_end - python_runtime_begin), data
-	};
+	allocate_as_usual(); /* and nothing any more until it goes on */
+	describe_parts(trailer.parts, text);
 	write_file(words[1], &trailer);
 	_exit(0);
 }
@@ -457,8 +603,10 @@ int main(int count, char **words)
 	int fd = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 	int found = read_trailer(fd, &trailer);
 
-	if (!found && count >= 6 && strcmp(words[1], "--make") == 0) {
+	if (!found && count >= 8 &&
+	    (strcmp(words[1], "--make") == 0 || strcmp(words[1], "--survey") == 0)) {
 		close(fd);
+		surveying = words[1][2] == 's';
 		make(words + 1);
 	}
 	if (count < 3)
