@@ -223,12 +223,13 @@ run-in-guest: built
 LIBRARY := $(PREFIX)/lib/pyruntime
 INSTALLED := $(DESTDIR)$(LIBRARY)
 
-# The first line (which `install-files` writes) starts the launcher, which performs the small
-# verbs or starts Python, from a snapshot if there is one; -S keeps site out (4 ms), and
-# everything that it would put on the path.
+# The first line starts the launcher, which performs the small verbs or starts Python, from a
+# snapshot if there is one; -S keeps site out (4 ms), and everything that it would put on the
+# path.
 # A verb that has a bundle (tools/bundle.py) gets all its modules from one file. A short
 # process needs no collector of cycles: one that lives long gets there in the end.
 define COMMAND
+#!$(LIBRARY)/pyruntime/launcher/pyruntime-launcher $(SYSTEM_PYTHON) -IS
 import gc
 import marshal
 import posix
@@ -279,10 +280,6 @@ install-files:
 	$(SYSTEM_PYTHON) -IS -X no_debug_ranges tools/bundle.py '$(INSTALLED)' '$(LIBRARY)'
 	$(if $(SNAPSHOT),CC='$(CC)' $(SYSTEM_PYTHON) -IS -X no_debug_ranges tools/snapshot.py \
 		'$(INSTALLED)' '$(LIBRARY)')
-	python='$(SYSTEM_PYTHON) -IS'; \
-	if [ -e '$(INSTALLED)/snapshot/pyruntime-python' ]; then \
-		python="$(LIBRARY)/snapshot/pyruntime-python $$python"; fi; \
-	printf '#!%s %s\n%s\n' '$(LIBRARY)/pyruntime/launcher/pyruntime-launcher' "$$python" \
-		"$$COMMAND" >'$(DESTDIR)$(PREFIX)/bin/pyruntime'
+	printf '%s\n' "$$COMMAND" >'$(DESTDIR)$(PREFIX)/bin/pyruntime'
 	chmod 755 '$(DESTDIR)$(PREFIX)/bin/pyruntime'
 	umask 022; $(SYSTEM_PYTHON) tools/documents.py '$(DESTDIR)$(PREFIX)'

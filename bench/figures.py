@@ -20,6 +20,7 @@ TARGETS: list[tuple[str, str, float]] = [
     ("run.wall", "runc", 1.0),
     ("lifecycle.wall", "crun", 1.0),
     ("create.wall", "crun", 1.2),
+    ("run.wall", "crun", 1.2),
     ("start.wall", "crun", 0.5),
     ("state.wall", "crun", 0.5),
     ("kill.wall", "crun", 0.5),

@@ -2,9 +2,10 @@
 
     python3 -IS tools/snapshot.py TREE LIBRARY
 
-TREE holds the package pyruntime and gets snapshot/pyruntime-python; LIBRARY is the place where
-the modules will be found once they are installed. Where it cannot be made (no static libpython,
-another Python than it was written for) a line says why and the command does without.
+TREE holds the package pyruntime and gets pyruntime/launcher/pyruntime-python, which the launcher
+starts in place of Python; LIBRARY is the place where the modules will be found once they are
+installed. Where it cannot be made (no static libpython, another Python than it was written
+for) a line says why and the command does without.
 """
 
 from __future__ import annotations
@@ -281,8 +282,7 @@ def main(tree: str, library: str) -> None:
         except NotPossible as reason:
             print(f"no snapshot of the interpreter: {reason}")
             return
-        os.makedirs(f"{tree}/snapshot", exist_ok=True)
-        run("install", "-m", "755", made, f"{tree}/snapshot/pyruntime-python")
+        run("install", "-m", "755", made, f"{tree}/pyruntime/launcher/pyruntime-python")
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@
 
 #define STATUS_NO_PYTHON 127
 #define CANNOT_START "pyruntime: cannot execute "
+#define SNAPSHOT "pyruntime-python"
 
 static char **arguments, **environment;
 
@@ -45,11 +46,32 @@ void leave(int status)
 		SYS1(exit_group, status);
 }
 
+/*
+ * Become an interpreter that has been started already (pyruntime/snapshot), if one lies beside
+ * this program. It gets our words and starts Python itself if it must.
+ */
+static void become_snapshot(void)
+{
+	static const char name[] = SNAPSHOT;
+	char path[PATH_LIMIT];
+	long length = SYS4(readlinkat, AT_FDCWD, "/proc/self/exe", path, sizeof(path) - sizeof(name));
+
+	while (length > 0 && path[length - 1] != '/')
+		length--;
+	if (length <= 0)
+		return;
+	for (size_t i = 0; i < sizeof(name); i++)
+		path[(size_t)length + i] = name[i];
+	arguments[0] = path;
+	SYS3(execve, path, arguments, environment);
+}
+
 /* Become Python. "PYTHON FLAGS" is one word, for so the kernel passes a first line. */
 __attribute__((noreturn)) static void become_python(void)
 {
 	char *python = arguments[1], *flags = python;
 
+	become_snapshot();
 	while (*flags != '\0' && *flags != ' ')
 		flags++;
 	arguments++;

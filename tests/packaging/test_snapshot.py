@@ -22,7 +22,7 @@ CLOSED = ("0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-")
 @pytest.fixture(scope="session")
 def snapshot(installed: Path) -> Path:
     """The file of the snapshot."""
-    path = installed.parents[1] / "lib/pyruntime/snapshot/pyruntime-python"
+    path = installed.parents[1] / "lib/pyruntime/pyruntime/launcher/pyruntime-python"
     if not path.exists():
         pytest.skip("no snapshot could be made here: make install says why")
     return path
