@@ -23,6 +23,7 @@ UNIFIED = "/sys/fs/cgroup/unified"
 IN_NAMESPACE = "PYRUNTIME_BENCH_NAMESPACE"
 OURS = "ours"
 PEERS = ("runc", "crun")
+STATES = "run"  # what is /run in earnest
 PYTHON_LANE = "python"  # ours without the launcher, when named as a peer
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 
@@ -33,7 +34,7 @@ class Runtime:
     def __init__(self, name: str, path: str, work: str) -> None:
         self.name = name
         self.path = path
-        self.root = os.path.join(work, name + "-root")
+        self.root = os.path.join(work, STATES, name)
         self.output = os.path.join(work, name + ".out")
 
     def command(self, *words: str) -> list[str]:
@@ -120,9 +121,13 @@ def workplace(arguments: argparse.Namespace) -> Iterator[tuple[str, list[Runtime
     enter_namespace()
     reaping.adopt_orphans()
     work = tempfile.mkdtemp(prefix="pyruntime-bench-")
+    states = os.path.join(work, STATES)
+    os.mkdir(states)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "states", states], check=True)
     try:
         runtimes = find(arguments, work)
         describe(runtimes)
         yield work, runtimes
     finally:
+        subprocess.run(["umount", "--lazy", states], check=False)
         remove(work)

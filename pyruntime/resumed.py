@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 # Of modules that are not in the snapshot Python's own path would find the source.
-VERBS = ("create", "run", "exec", "start", "state", "kill", "delete", "pause", "resume")
+VERBS = ("create", "run", "exec", "start", "state", "kill", "delete", "pause", "resume", "update")
 
 
 class Snapshot:

@@ -218,7 +218,7 @@ def new(root: str, identifier: str, values: dict[str, Any]) -> Container:
     posix.mkdir(hidden.directory, 0o700)
     try:
         posix.chmod(hidden.directory, DIRECTORY_MODE)
-        hidden.save()
+        write_new(hidden.path("state.json"), documents.dumps(values).encode())
         container.lock = posix.open(hidden.directory, posix.O_RDONLY | posix.O_DIRECTORY)
         fcntl.flock(container.lock, fcntl.LOCK_EX)
         if exists(container.directory):
@@ -351,6 +351,16 @@ def write_all(descriptor: int, content: bytes) -> None:
     view = memoryview(content)
     while view:
         view = view[posix.write(descriptor, view) :]
+
+
+def write_new(path: str, content: bytes) -> None:
+    """Write a file where nobody else looks yet."""
+    flags = posix.O_WRONLY | posix.O_CREAT | posix.O_EXCL | posix.O_NOFOLLOW | posix.O_CLOEXEC
+    descriptor = posix.open(path, flags, 0o600)
+    try:
+        write_all(descriptor, content)
+    finally:
+        posix.close(descriptor)
 
 
 def write_atomically(path: str, content: bytes, mode: int) -> None:

@@ -23,7 +23,8 @@ import tempfile
 
 REPOSITORY = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, REPOSITORY)
-from tools import bundle  # noqa: E402  # only now it can be found
+from pyruntime.resumed import VERBS  # noqa: E402  # only now it can be found
+from tools import bundle  # noqa: E402
 
 SOURCES = REPOSITORY + "/pyruntime/snapshot"
 VERSION = (3, 11)  # whose structures snapshot.c names
@@ -32,7 +33,6 @@ REGION = 0x100000000000
 PAGE = 4096
 PACKED = "_json"
 WRAPPED = ("malloc", "calloc", "realloc", "free")
-VERBS = ("create", "run", "exec", "start", "state", "kill", "delete", "pause", "resume")
 MODULES = (
     "__main__",
     "resumed",

@@ -42,6 +42,10 @@ def _asked(request: Request) -> Section:
     path = request.options.get("resources")
     if not path:
         return resource_flags.from_flags(request.options)
+    if path == "-":
+        from pyruntime import resumed
+
+        resumed.leave()  # who explains what is wrong with it could not read it again
     text = read(path)
     try:
         document = documents.loads(text)
