@@ -132,10 +132,11 @@ def growing(results: Results, runtimes: list[peers.Runtime], work: str, rounds: 
             results.describe(f"{name}.{unit}", f"create, {unit} time", across, "ms")
         for amount in amounts:
             where = _bundle(work, name, change, amount)
-            for turn in range(-1, rounds):
-                for runtime in peers.in_turn(runtimes, turn):
+            able = [runtime for runtime in runtimes if _create(runtime, where)]  # the warm-up
+            for turn in range(rounds):
+                for runtime in peers.in_turn(able, turn):
                     sample = _create(runtime, where)
-                    if turn >= 0 and sample is not None:
+                    if sample is not None:
                         results.add(f"{name}.wall", runtime.name, amount, sample.wall)
                         results.add(f"{name}.cpu", runtime.name, amount, sample.cpu)
 
@@ -150,7 +151,8 @@ def _create(runtime: peers.Runtime, where: str) -> reaping.Sample | None:
             sample.cpu += reaping.cpu_of(int(file.read()))
         return sample
     except reaping.CommandFailed as error:
-        print(f"# {os.path.basename(where)}: {runtime.name}: {str(error).splitlines()[-1][-120:]}")
+        reason = str(error).rpartition(": exit ")[2]
+        print(f"# {os.path.basename(where)}: {runtime.name} fails: {reason}")
         return None
     finally:
         runtime.discard(container)
