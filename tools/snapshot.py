@@ -36,6 +36,7 @@ WRAPPED = ("malloc", "calloc", "realloc", "free")
 MODULES = (
     "__main__",
     "resumed",
+    "annotation_rules",
     *(f"commands.{verb}" for verb in VERBS),
     *bundle.VERBS["run"],
     "cgroups.devices",
