@@ -17,8 +17,9 @@ JOBS ?= 2
 TESTS ?=
 PYTEST_ARGS ?=
 RUNTIME_TOOLS ?=
-# Empty: install no snapshot of the interpreter (tools/snapshot.py).
-SNAPSHOT ?= yes
+# yes: install a snapshot of the interpreter, too (docs/install.md says what for and at what
+# price); try: if it can be made here.
+SNAPSHOT ?=
 # For bench/lifecycle.py and bench/verbs.py: make bench BENCH_ARGS='--rounds 10'
 BENCH_ARGS ?=
 # For tests/engines/run.py: make test-engines ENGINES_ARGS='--engine podman'
@@ -44,6 +45,7 @@ LAUNCHER_TABLES := pyruntime/stored_operations.py pyruntime/launcher/operations.
 	pyruntime/launcher/words.h
 # The command of the checkout as `make install` would make it: by way of the launcher.
 LAUNCHED := build/bin/pyruntime
+INSTALLED_TREE := $(CURDIR)/build/installed
 CHECKER := pyruntime/generated/config_checker.py
 OPERATIONS := pyruntime/plan/operations.py
 
@@ -85,9 +87,10 @@ check: setup-build  ## Lint, types, generated files, unit tests (no root needed)
 .PHONY: bench
 bench: setup-test  ## Measure time and memory beside runc and crun
 	@$(MAKE) --no-print-directory build
-	$(SYSTEM_PYTHON) bench/lifecycle.py $(BENCH_ARGS)
-	$(SYSTEM_PYTHON) bench/verbs.py $(BENCH_ARGS)
-	$(SYSTEM_PYTHON) bench/memory.py
+	@$(MAKE) --no-print-directory $(INSTALLED_TREE)
+	$(SYSTEM_PYTHON) bench/lifecycle.py --runtime $(INSTALLED_TREE)/bin/pyruntime $(BENCH_ARGS)
+	$(SYSTEM_PYTHON) bench/verbs.py --runtime $(INSTALLED_TREE)/bin/pyruntime $(BENCH_ARGS)
+	$(SYSTEM_PYTHON) bench/memory.py --runtime $(INSTALLED_TREE)/bin/pyruntime
 
 .PHONY: conformance
 conformance: setup-test  ## Requirement tests on RUNTIME (ours); RUNTIME_TOOLS=DIR adds runtime-tools
@@ -115,7 +118,7 @@ build: setup-build  ## Compile the init and the launcher, generate the config ch
 	@$(MAKE) --no-print-directory built
 
 .PHONY: install
-install: setup-build  ## Install below DESTDIR and PREFIX (/usr/local)
+install: setup-build $(if $(filter yes,$(SNAPSHOT)),setup-snapshot)  ## Install below DESTDIR and PREFIX (/usr/local); SNAPSHOT=yes: twice as fast
 	@$(MAKE) --no-print-directory build
 	@$(MAKE) --no-print-directory install-files
 
@@ -130,8 +133,8 @@ clean:  ## Remove what was built (.venv stays)
 
 # ---- below: the parts of the targets above
 
-.PHONY: setup-build setup-demo setup-test setup-engines setup-vm
-setup-build setup-demo setup-test setup-engines setup-vm: setup-%:
+.PHONY: setup-build setup-demo setup-test setup-engines setup-vm setup-snapshot
+setup-build setup-demo setup-test setup-engines setup-vm setup-snapshot: setup-%:
 	@tools/setup.sh $*
 
 .PHONY: check-lint check-types check-generated check-unit
@@ -198,14 +201,20 @@ endef
 # an error: so the second try names files only, and none of a list (@FILE).
 files_of = $(foreach test,$(filter-out @%,$(1)),$(firstword $(subst ::, ,$(test))))
 
+# An installation of this tree, as fast as it can be here, for tests and benchmarks.
+.PHONY: $(INSTALLED_TREE)
+$(INSTALLED_TREE):
+	@$(MAKE) --no-print-directory install-files PREFIX='$@' SNAPSHOT=try >$(CURDIR)/build/install.log
+	@grep snapshot: $(CURDIR)/build/install.log || true
+
 .PHONY: run-tests run-launched-tests run-all-tests
 run-tests:
 	@launched=0; \
 	$(if $(TESTS),,$(MAKE) --no-print-directory run-launched-tests || launched=1;) \
 	$(MAKE) --no-print-directory run-all-tests && exit $$launched
-run-launched-tests: export RUNTIME := $(CURDIR)/build/installed/bin/pyruntime
+run-launched-tests: export RUNTIME := $(INSTALLED_TREE)/bin/pyruntime
 run-launched-tests:
-	@$(MAKE) --no-print-directory install-files PREFIX='$(CURDIR)/build/installed' >/dev/null
+	@$(MAKE) --no-print-directory $(INSTALLED_TREE)
 	@echo "== as installed: by way of the launcher, from a snapshot"; \
 		$(call twice,$(LANE_TESTS))
 run-all-tests:
@@ -279,7 +288,7 @@ install-files:
 		-s '$(DESTDIR)' -p / '$(INSTALLED)'
 	$(SYSTEM_PYTHON) -IS -X no_debug_ranges tools/bundle.py '$(INSTALLED)' '$(LIBRARY)'
 	$(if $(SNAPSHOT),CC='$(CC)' $(SYSTEM_PYTHON) -IS -X no_debug_ranges tools/snapshot.py \
-		'$(INSTALLED)' '$(LIBRARY)')
+		'$(INSTALLED)' '$(LIBRARY)' $(if $(filter try,$(SNAPSHOT)),|| true))
 	printf '%s\n' "$$COMMAND" >'$(DESTDIR)$(PREFIX)/bin/pyruntime'
 	chmod 755 '$(DESTDIR)$(PREFIX)/bin/pyruntime'
 	umask 022; $(SYSTEM_PYTHON) tools/documents.py '$(DESTDIR)$(PREFIX)'

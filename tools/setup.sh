@@ -1,12 +1,13 @@
 #!/bin/sh
 # Install what a make target needs and this machine lacks, and make .venv.
 #
-#     tools/setup.sh {venv|build|demo|test|engines|vm}
+#     tools/setup.sh {venv|build|demo|test|snapshot|engines|vm}
 #
 # venv    /usr/bin/python3 with venv; .venv with the development packages
 # build   + a C compiler and the headers of libc and the kernel
 # demo    + a static busybox
 # test    + what single tests ask for; those are optional: without them tests skip
+# snapshot  build + the static libpython
 # engines + Podman, Docker, containerd, buildah, and a gRPC client in .venv; all optional
 # vm      build + what makes and runs the guest of tests/vm; Debian only
 #
@@ -69,6 +70,17 @@ has_headers() {
     printf '#include <unistd.h>\n#include <linux/mount.h>\n#include <sys/syscall.h>\nint main(void){return 0;}\n' |
         "${CC:-cc}" -x c -fsyntax-only - 2>/dev/null
 }
+# What tools/snapshot.py links; there is one for each version of Python
+has_static_python() {
+    "$PYTHON" - <<'PROGRAM'
+import os
+import sys
+from sysconfig import get_config_var
+
+library = os.path.join(get_config_var("LIBPL") or "", get_config_var("LIBRARY") or "none")
+sys.exit(not os.path.exists(library))
+PROGRAM
+}
 has_busybox() { tools/demo.sh --find-busybox >/dev/null 2>&1; }
 has_cni() { [ -x /usr/lib/cni/bridge ]; }
 is_debian() { grep -qx 'ID=debian' /etc/os-release 2>/dev/null; }
@@ -126,9 +138,14 @@ setup_demo() {
 }
 
 setup_test() {
+    has_static_python || want libpython.a libpython3-dev "the snapshot of the interpreter"
     has_libseccomp || want libseccomp.so.2 libseccomp2 "tests of seccomp profiles"
     want runc runc "comparing our answers with runc's"
     want crun crun "comparing our answers with crun's"
+}
+
+setup_snapshot() {
+    need has_static_python libpython3-dev "the snapshot of the interpreter is linked with it"
 }
 
 setup_engines() {
@@ -159,7 +176,8 @@ venv) setup_venv ;;
 build) setup_venv; setup_build ;;
 demo) setup_venv; setup_build; setup_demo ;;
 test) setup_venv; setup_build; setup_demo; setup_test ;;
+snapshot) setup_venv; setup_build; setup_snapshot ;;
 engines) setup_venv; setup_build; setup_demo; setup_test; setup_engines ;;
 vm) setup_venv; setup_build; setup_vm ;;
-*) fail "usage: tools/setup.sh {venv|build|demo|test|engines|vm}" ;;
+*) fail "usage: tools/setup.sh {venv|build|demo|test|snapshot|engines|vm}" ;;
 esac

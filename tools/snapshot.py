@@ -266,7 +266,7 @@ def make(tree: str, library: str, work: str) -> str:
     try:
         run(program, "--survey", *words)
     except NotPossible as reason:
-        print(f"the snapshot is not in the best order: {reason}")
+        print(f"snapshot: not in the best order, because {reason}")
         with open(f"{work}/hot", "wb"):
             pass
     shutil.rmtree(f"{work}/root", ignore_errors=True)  # of the rehearsal
@@ -283,16 +283,17 @@ def check_answer(snapshot: str, work: str) -> None:
         raise NotPossible(f"it ends with {done.returncode}: {done.stderr.strip()[-200:]}")
 
 
-def main(tree: str, library: str) -> None:
-    """Make the snapshot, or say why there is none."""
+def main(tree: str, library: str) -> int:
+    """Make the snapshot, or say why there is none; the exit status."""
     with tempfile.TemporaryDirectory() as work:
         try:
             made = make(tree, library, work)
         except NotPossible as reason:
-            print(f"no snapshot of the interpreter: {reason}")
-            return
+            print(f"snapshot: there is none, because {reason}")
+            return 1
         run("install", "-m", "755", made, f"{tree}/pyruntime/launcher/pyruntime-python")
+    return 0
 
 
 if __name__ == "__main__":
-    main(os.path.abspath(sys.argv[1]), sys.argv[2])
+    sys.exit(main(os.path.abspath(sys.argv[1]), sys.argv[2]))

@@ -39,12 +39,14 @@ def built() -> Path:
 @pytest.fixture(scope="session")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An installed command, which tests leave as it is."""
-    if not (TREE / "pyruntime/init/pyruntime-init").exists() or not (TREE / ".venv").exists():
+    return install(tmp_path_factory.mktemp("installed") / "usr")
+
+
+def install(prefix: Path, *settings: str) -> Path:
+    """Install below `prefix`, with settings of make such as SNAPSHOT=try; the command."""
+    if not INIT.exists() or not (TREE / ".venv").exists():
         pytest.skip("the tree is not built: make build")
-    prefix = tmp_path_factory.mktemp("installed") / "usr"
-    command = ["make", "install-files", f"PREFIX={prefix}"]
-    done = subprocess.run(command, cwd=TREE, capture_output=True, text=True, timeout=280)
-    assert done.returncode == 0, done.stdout + done.stderr
+    run(["make", "install-files", f"PREFIX={prefix}", *settings])
     return prefix / "bin/pyruntime"
 
 

@@ -14,11 +14,19 @@ from pathlib import Path
 
 import pytest
 
+from tests.packaging.conftest import install
+
 PYTHON = "/usr/bin/python3"
 FLAGS = "-IS"
 DEADLINE = 30
 TIME = r"\d{4}-\d\d-\d\dT[0-9:.]+Z"
 CLOSED = ("0<&-", "1>&-", "2>&-", "0<&- 1>&- 2>&-")
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A command that is installed with a snapshot, if there can be one."""
+    return install(tmp_path_factory.mktemp("with-snapshot") / "usr", "SNAPSHOT=try")
 
 
 @pytest.fixture(scope="session")
