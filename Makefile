@@ -40,7 +40,7 @@ INIT := pyruntime/init/pyruntime-init
 INIT_SOURCES := $(wildcard pyruntime/init/*.c)
 INIT_HEADERS := $(wildcard pyruntime/init/*.h) pyruntime/init/operations.h
 LAUNCHER := pyruntime/launcher/pyruntime-launcher
-LAUNCHER_SOURCES := $(wildcard pyruntime/launcher/*.c)
+LAUNCHER_SOURCES := $(wildcard pyruntime/launcher/*.c) pyruntime/init/text.c
 LAUNCHER_TABLES := pyruntime/stored_operations.py pyruntime/launcher/operations.h \
 	pyruntime/launcher/words.h
 # The command of the checkout as `make install` would make it: by way of the launcher.

@@ -108,13 +108,6 @@ static uint32_t current;
 static int filtered;
 static char executable[PATH_LIMIT];
 
-void *memset(void *to, int value, size_t size)
-{
-	for (size_t i = 0; i < size; i++)
-		((volatile char *)to)[i] = (char)value;
-	return to;
-}
-
 void *memcpy(void *to, const void *from, size_t size)
 {
 	for (size_t i = 0; i < size; i++)

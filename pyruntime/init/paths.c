@@ -11,24 +11,6 @@
 #define TREE_LIMIT 64
 #define OPEN_FILE_MODE 0644
 
-size_t length_of(const char *text)
-{
-	size_t length = 0;
-
-	while (text[length] != '\0')
-		length++;
-	return length;
-}
-
-int same_text(const char *a, const char *b)
-{
-	while (*a != '\0' && *a == *b) {
-		a++;
-		b++;
-	}
-	return *a == *b;
-}
-
 long close_descriptor(int fd)
 {
 	return fd >= 0 ? SYS1(close, fd) : 0;

@@ -61,6 +61,7 @@ static inline long system_call(long number, long a, long b, long c, long d, long
 #define PATH_LIMIT 4096
 #define ALL_DESCRIPTORS 0xffffffffL
 
+void *memset(void *to, int value, size_t size);
 size_t length_of(const char *text);
 int same_text(const char *a, const char *b);
 long open_in_root(int root, const char *path, uint64_t flags, uint64_t mode, uint64_t resolve);

@@ -27,6 +27,7 @@ from tests.launcher.lanes import (
 from tests.root.host import TREE
 
 LIMIT = 60 * 1024
+SHARED = TREE / "pyruntime/init"  # what it shares with the init
 
 
 def test_it_is_static_and_small() -> None:
@@ -38,7 +39,7 @@ def test_it_is_static_and_small() -> None:
 def test_it_compiles_for_aarch64(pytestconfig: pytest.Config, tmp_path: Path) -> None:
     command = compiler(pytestconfig.cache.mkdir("compilers"))
     target = tmp_path / "pyruntime-launcher"
-    sources = sorted(map(str, LAUNCHER.parent.glob("*.c")))
+    sources = [*sorted(map(str, LAUNCHER.parent.glob("*.c"))), str(SHARED / "text.c")]
     done = subprocess.run(
         [*command, *compiler_flags(), "-s", "-o", str(target), *sources],
         capture_output=True,
@@ -57,7 +58,7 @@ def test_generated_tables_are_those_of_the_specification() -> None:
 
 
 def test_it_is_newer_than_its_sources() -> None:
-    sources = [*LAUNCHER.parent.glob("*.[ch]"), TREE / "pyruntime/init/system.h"]
+    sources = [*LAUNCHER.parent.glob("*.[ch]"), SHARED / "system.h", SHARED / "text.c"]
     assert LAUNCHER.stat().st_mtime >= max(path.stat().st_mtime for path in sources)
 
 
