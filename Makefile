@@ -87,10 +87,7 @@ check: setup-build  ## Lint, types, generated files, unit tests (no root needed)
 .PHONY: bench
 bench: setup-test  ## Measure time and memory beside runc and crun
 	@$(MAKE) --no-print-directory build
-	@$(MAKE) --no-print-directory $(INSTALLED_TREE)
-	$(SYSTEM_PYTHON) bench/lifecycle.py --runtime $(INSTALLED_TREE)/bin/pyruntime $(BENCH_ARGS)
-	$(SYSTEM_PYTHON) bench/verbs.py --runtime $(INSTALLED_TREE)/bin/pyruntime $(BENCH_ARGS)
-	$(SYSTEM_PYTHON) bench/memory.py --runtime $(INSTALLED_TREE)/bin/pyruntime
+	@$(MAKE) --no-print-directory run-bench
 
 .PHONY: conformance
 conformance: setup-test  ## Requirement tests on RUNTIME (ours); RUNTIME_TOOLS=DIR adds runtime-tools
@@ -112,6 +109,12 @@ test-vm: setup-vm  ## Run the tests in a guest with pure cgroup v2, systemd and 
 test-vm-smoke: setup-vm  ## Some of these tests, in minutes
 	@$(MAKE) --no-print-directory build
 	$(call in_guest,900,@tests/vm/smoke.txt,$(PYTEST_ARGS))
+
+.PHONY: bench-vm
+bench-vm: setup-vm  ## Measure in the guest: cgroup v2, but emulated (docs/performance.md)
+	@$(MAKE) --no-print-directory build
+	$(PYTHON) -m tests.vm $(VM_ARGS) --timeout $(VM_TIMEOUT) run -- \
+		make --no-print-directory built run-bench BENCH_ARGS='$(BENCH_ARGS)'
 
 .PHONY: build
 build: setup-build  ## Compile the init and the launcher, generate the config checker
@@ -206,6 +209,12 @@ files_of = $(foreach test,$(filter-out @%,$(1)),$(firstword $(subst ::, ,$(test)
 $(INSTALLED_TREE):
 	@$(MAKE) --no-print-directory install-files PREFIX='$@' SNAPSHOT=try >$(CURDIR)/build/install.log
 	@grep snapshot: $(CURDIR)/build/install.log || true
+
+.PHONY: run-bench
+run-bench: $(INSTALLED_TREE)
+	$(SYSTEM_PYTHON) bench/lifecycle.py --runtime $</bin/pyruntime $(BENCH_ARGS)
+	$(SYSTEM_PYTHON) bench/verbs.py --runtime $</bin/pyruntime $(BENCH_ARGS)
+	$(SYSTEM_PYTHON) bench/memory.py --runtime $</bin/pyruntime
 
 .PHONY: run-tests run-launched-tests run-all-tests
 run-tests:
