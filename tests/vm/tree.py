@@ -2,7 +2,8 @@
 
 One archive, because a shared directory costs milliseconds a file under TCG. The host's
 .venv stays behind: its interpreter is another one. The guest gets a virtual environment
-of its own over Debian's packages, with what Debian has no package for.
+of its own over Debian's packages, with what Debian has no package for: by its metadata it
+can be installed there, too (tools/vendor.py).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ BUILT = (
     "pyruntime/generated/config_checker.py",
 )
 # Pure Python, so the host's copy serves the guest's interpreter.
-MODULES = ("pyseccomp.py",)
+MODULES = ("pyseccomp.py", "pyseccomp-*.dist-info/*")
 ENVIRONMENT = "home = /usr/bin\ninclude-system-site-packages = true\nversion = {python}\n"
 
 
@@ -54,12 +55,13 @@ def _add_environment(archive: tarfile.TarFile, tree: Path, python: str) -> None:
     link = tarfile.TarInfo(".venv/bin/python")
     link.type, link.linkname = tarfile.SYMTYPE, f"/usr/bin/python{python}"
     archive.addfile(link)
-    for name in MODULES:
-        found = sorted(tree.glob(f".venv/lib/python3*/site-packages/{name}"))
+    for pattern in MODULES:
+        found = sorted(tree.glob(f".venv/lib/python3*/site-packages/{pattern}"))
         if not found:
-            raise Failure(f"no {name} in .venv; run: tools/setup.sh venv")
-        site = f".venv/lib/python{python}/site-packages"
-        _add_file(archive, f"{site}/{name}", found[0].read_bytes())
+            raise Failure(f"no {pattern} in .venv; run: tools/setup.sh venv")
+        for path in found:
+            name = str(path).rpartition("/site-packages/")[2]
+            _add_file(archive, f".venv/lib/python{python}/site-packages/{name}", path.read_bytes())
 
 
 def _add_file(archive: tarfile.TarFile, name: str, content: bytes) -> None:
