@@ -1,0 +1,326 @@
+"""Engines that let systemd make cgroups: units, files and ends are the same with any runtime.
+
+Each test runs with pyruntime, with runc and with crun: what it asserts holds for all three.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from conformance.runtime import wait_for
+from tests.engines import image
+from tests.systemd.conftest import Unit, systemctl
+from tests.systemd.engines import (
+    FOREVER,
+    RUNTIMES,
+    SERVICE,
+    Containerd,
+    Podman,
+    frozen,
+    metric,
+    need,
+    nothing_left,
+    processes_in,
+    program_of,
+    write_image,
+)
+
+MIB = 1 << 20
+LIMITS = "MemoryMax MemorySwapMax TasksMax CPUQuotaPerSecUSec AllowedCPUs".split()
+
+
+def name_of() -> str:
+    """A name that no other container has."""
+    return f"pyrt{os.getpid()}x{os.urandom(3).hex()}"
+
+
+def expect(unit: Unit, properties: dict[str, str], files: dict[str, str]) -> None:
+    """What systemd knows, what the kernel does; and both again after systemd has written anew."""
+    for _ in range(2):
+        shown = dict(zip(properties, unit.show(*properties), strict=True))
+        assert shown == properties
+        assert {name: unit.read(name) for name in files} == files
+        systemctl("daemon-reload")
+
+
+@pytest.fixture(params=RUNTIMES)
+def podman(request: pytest.FixtureRequest, workplace: Path) -> Iterator[Podman]:
+    """Podman on each runtime."""
+    made = Podman(workplace, request.param)
+    yield made
+    made.clean()
+
+
+# Podman
+
+
+@pytest.mark.rows("R160", "R161", "R171", "R172", "R187")
+def test_podman_limits_and_update(podman: Podman) -> None:
+    name = name_of()
+    identifier = podman.start(
+        "--name", name, "--network", "none", "--memory", "64m", "--memory-swap", "96m",
+        "--memory-reservation", "32m", "--pids-limit", "44", "--cpus", "0.5",
+        "--cpuset-cpus", "0",
+    )  # fmt: skip
+    unit = Unit(f"libpod-{identifier}.scope")
+    place = {
+        "Slice": "machine.slice",
+        "ControlGroup": f"/machine.slice/{unit.name}",
+        "Delegate": "yes",
+        "ActiveState": "active",
+    }
+    limits = [str(64 * MIB), str(32 * MIB), "44", "500ms", "0"]
+    expect(
+        unit,
+        {**place, **dict(zip(LIMITS, limits, strict=True)), "MemoryLow": str(32 * MIB)},
+        {"memory.max": limits[0], "pids.max": "44", "cpu.max": "50000 100000"},
+    )
+    podman.run("update", "--memory", "128m", "--pids-limit", "55", "--cpus", "0.25", name)
+    expect(
+        unit,
+        {**place, "MemoryMax": str(128 * MIB), "TasksMax": "55", "CPUQuotaPerSecUSec": "250ms"},
+        {"memory.max": str(128 * MIB), "pids.max": "55", "cpu.max": "25000 100000"},
+    )
+    podman.run("rm", "--force", "--time", "0", name)
+    nothing_left(podman.runtime, identifier)
+
+
+@pytest.mark.rows("R160", "R292", "R293")
+def test_podman_exec_pause_stats_stop(podman: Podman) -> None:
+    name = name_of()
+    identifier = podman.start("--name", name, "--network", "none", "--pids-limit", "44")
+    unit = Unit(f"libpod-{identifier}.scope")
+    assert podman.run("exec", name, "sh", "-c", "echo in; cat /proc/1/comm") == "in\nsleep"
+    assert len(processes_in(unit)) == 1
+    podman.run("exec", "--detach", name, *FOREVER)
+    wait_for(lambda: len(processes_in(unit)) == 2, "both processes in the scope")
+    assert podman.run("stats", "--no-stream", "--format", "{{.PIDS}}", name) == "2"
+    podman.run("pause", name)
+    assert frozen(unit)
+    assert podman.inspect(name, "{{.State.Status}}") == "paused"
+    podman.run("unpause", name)
+    assert not frozen(unit)
+    podman.run("stop", "--time", "1", name)
+    assert podman.inspect(name, "{{.State.Status}} {{.State.ExitCode}}") == "exited 137"
+    unit.gone()
+    podman.run("start", name)  # the unit's name is used again
+    assert len(processes_in(unit)) == 1
+    podman.run("kill", name)
+    podman.run("wait", name)
+    podman.run("rm", name)
+    nothing_left(podman.runtime, identifier)
+
+
+@pytest.mark.rows("R160", "R39")
+def test_podman_out_of_memory(podman: Podman) -> None:
+    name = name_of()
+    limits = ("--memory", "16m", "--memory-swap", "16m")
+    identifier = podman.start(
+        "--name", name, "--network", "none", *limits, command=["tail", "/dev/zero"]
+    )
+    podman.run("wait", name)
+    assert podman.inspect(name, "{{.State.ExitCode}} {{.State.OOMKilled}}") == "137 true"
+    Unit(f"libpod-{identifier}.scope").gone()
+    podman.run("rm", name)
+    nothing_left(podman.runtime, identifier)
+
+
+@pytest.mark.rows("R160")
+def test_podman_pod(podman: Podman) -> None:
+    """The pod's slice is Podman's, with limits of its own; containers are scopes in it."""
+    name = name_of()
+    pod = podman.run(
+        "pod", "create", "--name", name, "--network", "none", "--memory", "200m",
+        "--infra-image", image.NAME, "--infra-command", " ".join(FOREVER),
+    )  # fmt: skip
+    identifier = podman.start(
+        "--pod", name, "--memory", "64m", "--health-cmd", "test -e /tmp/well",
+        "--health-interval", "disable",
+    )  # fmt: skip
+    infra = podman.run("pod", "inspect", "--format", "{{.InfraContainerID}}", name)
+    group = Unit(f"machine-libpod_pod_{pod}.slice")
+    place = f"/machine.slice/{group.name}"
+    assert group.show("ControlGroup", "MemoryMax") == [place, str(200 * MIB)]
+    assert group.read("memory.max") == str(200 * MIB)
+    for each in (identifier, infra):
+        unit = Unit(f"libpod-{each}.scope")
+        shown = unit.show("Slice", "ControlGroup")
+        assert shown == [group.name, f"{place}/{unit.name}"]
+        assert len(processes_in(unit)) == 1
+    unit = Unit(f"libpod-{identifier}.scope")
+    expect(unit, {"MemoryMax": str(64 * MIB)}, {"memory.max": str(64 * MIB)})
+    podman.run("healthcheck", "run", identifier, status=1)
+    podman.run("exec", identifier, "touch", "/tmp/well")
+    podman.run("healthcheck", "run", identifier)
+    podman.run("pod", "pause", name)
+    assert frozen(unit)
+    podman.run("pod", "unpause", name)
+    podman.run("pod", "stop", "--time", "0", name)
+    podman.run("pod", "rm", name)
+    for each in (identifier, infra, pod):
+        nothing_left(podman.runtime, each)
+
+
+# containerd, by ctr
+
+
+@pytest.fixture(params=RUNTIMES)
+def containerd(request: pytest.FixtureRequest, workplace: Path) -> Iterator[Containerd]:
+    """A containerd on each runtime."""
+    made = Containerd(workplace, request.param)
+    yield made
+    made.clean()
+
+
+@pytest.mark.rows("R160", "R171", "R172", "R292", "R293")
+def test_ctr(containerd: Containerd) -> None:
+    name = name_of()
+    limits = ["--memory-limit", str(64 * MIB), "--cpu-quota", "50000", "--cpu-period", "100000"]
+    containerd.start(name, f"system.slice:ctr:{name}", *limits)
+    unit = Unit(f"ctr-{name}.scope")
+    pid = containerd.task(name)[0]
+    assert processes_in(unit) == [pid]
+    expect(
+        unit,
+        {
+            "Slice": "system.slice",
+            "Delegate": "yes",
+            "MemoryMax": str(64 * MIB),
+            "CPUQuotaPerSecUSec": "500ms",
+        },
+        {"memory.max": str(64 * MIB), "cpu.max": "50000 100000"},
+    )
+    assert containerd.run("task", "exec", "--exec-id", "1", name, "cat", "/proc/1/comm") == "sleep"
+    containerd.run("task", "exec", "--detach", "--exec-id", "two", name, *FOREVER)
+    wait_for(lambda: len(processes_in(unit)) == 2, "both processes in the scope")
+    text = containerd.run("task", "metrics", "--format", "json", name)
+    assert metric(text, "usage_limit") == 64 * MIB
+    containerd.run("task", "pause", name)
+    assert frozen(unit)
+    assert containerd.state(name) == "PAUSED"
+    containerd.run("task", "resume", name)
+    assert not frozen(unit)
+    containerd.run("task", "kill", "--signal", "SIGKILL", name)
+    wait_for(lambda: containerd.state(name) == "STOPPED", f"the end of {name}")
+    containerd.run("task", "rm", name, status=137)
+    containerd.run("container", "rm", name)
+    nothing_left(f"containerd/runc/default/{containerd.runtime}", name)
+
+
+@pytest.mark.rows("R160", "R293")
+def test_the_shim_is_killed(containerd: Containerd) -> None:
+    """containerd deletes by the runtime what the shim leaves, unit and all."""
+    name = name_of()
+    containerd.start(name, f"system.slice:ctr:{name}")
+    unit = Unit(f"ctr-{name}.scope")
+    pid = containerd.task(name)[0]
+    os.kill(containerd.shim(name), signal.SIGKILL)
+    wait_for(lambda: not containerd.task(name), "the end of the task")
+    wait_for(lambda: not os.path.exists(f"/proc/{pid}"), "the end of its first process")
+    unit.gone()
+    containerd.run("container", "rm", name)
+    nothing_left(containerd.runtime, name)
+    assert not Path("/run/containerd/runc/default", name).exists()
+
+
+# containerd's Kubernetes interface
+
+
+@pytest.fixture(params=RUNTIMES)
+def node(request: pytest.FixtureRequest, workplace: Path) -> Iterator[Any]:
+    """A containerd as a kubelet has it, with SystemdCgroup = true."""
+    need("containerd")
+    pytest.importorskip("grpc", reason="no grpcio: nobody to speak as a kubelet")
+    from tests.engines.cri.node import Node
+
+    service = Unit(f"pyrt-containerd-{os.urandom(4).hex()}.service")
+    prefix = [*SERVICE, "--unit", service.name]
+    made = Node(workplace, workplace, program_of(request.param), True, prefix)
+    try:
+        made.start()
+        made.load_images(str(write_image(workplace)))
+        yield made
+    finally:
+        service.clean()
+
+
+def scope_of(identifier: str) -> Unit:
+    """The unit of a pod's sandbox or container."""
+    return Unit(f"cri-containerd-{identifier}.scope")
+
+
+@pytest.mark.rows("R160", "R161", "R171", "R172", "R294")
+def test_pod_of_kubernetes(node: Any) -> None:
+    from tests.engines.cri.node import FOREVER
+
+    uid = name_of()
+    slices = ["kubepods.slice", "kubepods-burstable.slice", f"kubepods-burstable-pod{uid}.slice"]
+    host = {"namespace_options": {"network": "NODE"}}  # needs no plugin for networks
+    linux = {"cgroup_parent": "/" + "/".join(slices), "security_context": host}
+    resources = {
+        "cpu_period": 100000,
+        "cpu_quota": 50000,
+        "cpu_shares": 512,
+        "memory_limit_in_bytes": 64 * MIB,
+        "cpuset_cpus": "0",
+    }
+    try:
+        with node.pod(uid, hostname="", linux=linux) as pod:
+            container = pod.start(FOREVER, security=host, resources=resources)
+            check_places(pod, container, "/" + "/".join(slices))
+            check_limits(container)
+            check_exec(container)
+            container.stop(1)
+            container.remove()
+            assert not scope_of(container.id).loaded()
+        for identifier in (container.id, pod.id):
+            nothing_left("containerd/runc/k8s.io", identifier)
+    finally:
+        Unit(slices[-1]).clean()
+
+
+def check_places(pod: Any, container: Any, place: str) -> None:
+    """Sandbox and container are scopes in the pod's slice."""
+    for each in (pod, container):
+        unit = scope_of(each.id)
+        shown = unit.show("Slice", "ControlGroup", "Delegate")
+        assert shown == [place.rpartition("/")[2], f"{place}/{unit.name}", "yes"]
+        assert str(each.pid()) in processes_in(unit)
+
+
+def check_limits(container: Any) -> None:
+    """As they were asked for, as they are changed, and unchanged if that is refused."""
+    from tests.engines.cri.node import refused
+
+    unit = scope_of(container.id)
+    weight = unit.read("cpu.weight")
+    expect(
+        unit,
+        {"MemoryMax": str(64 * MIB), "CPUQuotaPerSecUSec": "500ms", "AllowedCPUs": "0",
+         "CPUWeight": weight},
+        {"memory.max": str(64 * MIB), "cpu.max": "50000 100000", "cpuset.cpus": "0"},
+    )  # fmt: skip
+    container.update(
+        cpu_period=100000, cpu_quota=20000, cpu_shares=256, memory_limit_in_bytes=128 * MIB
+    )
+    changed = {"memory.max": str(128 * MIB), "cpu.max": "20000 100000", "cpuset.cpus": "0"}
+    lighter = unit.read("cpu.weight")
+    assert 0 < int(lighter) < int(weight)
+    properties = {"MemoryMax": str(128 * MIB), "CPUQuotaPerSecUSec": "200ms", "CPUWeight": lighter}
+    expect(unit, properties, changed)
+    with refused():
+        container.update(cpuset_cpus="999")
+    expect(unit, properties, changed)
+
+
+def check_exec(container: Any) -> None:
+    """What is executed is in the scope, and the scope is all that it sees."""
+    answer = container.exec("sh", "-c", "cat /proc/self/cgroup; exit 3")
+    assert (answer.exit_code, answer.stdout.decode().splitlines()[0][:4]) == (3, "0::/")
+    assert container.exec("cat", "/sys/fs/cgroup/memory.max").stdout.decode() == f"{128 * MIB}\n"
