@@ -23,10 +23,12 @@ RUNTIMES = ("pyruntime", "runc", "crun")
 FOREVER = ["sleep", "6000"]
 # For what an engine does in several steps, on a processor that may be emulated.
 LIMIT = 300
-# As SERVICE but in the foreground: output and exit status are the program's.
-COMMAND = ["systemd-run", "--quiet", "--collect", "--wait", "--pipe"]
+# In the foreground: output and exit status are the program's.
+RUN = ["systemd-run", "--quiet", "--collect", "--wait", "--pipe"]
 # As Debian's unit of containerd: its shims and containers outlive it.
-SERVICE = [*COMMAND, "-p", "Delegate=yes", "-p", "KillMode=process"]
+SERVICE = [*RUN, "-p", "Delegate=yes", "-p", "KillMode=process"]
+# As at a shell's prompt. Podman in a service leaves conmon in that, for systemd to end.
+COMMAND = [*RUN, "env", "--unset", "INVOCATION_ID"]
 
 
 def program_of(runtime: str) -> str:
@@ -144,8 +146,13 @@ class Containerd:
         self.program = program_of(runtime)
         self.unit = Unit(f"pyrt-containerd-{os.urandom(4).hex()}.service")
         self.command = [need("ctr"), "--address", f"{work}/socket"]
-        self._start(work)
-        run([*self.command, "image", "import", str(write_image(work))])
+        archive = write_image(work)
+        try:
+            self._start(work)
+            run([*self.command, "image", "import", str(archive)])
+        except BaseException:
+            self.unit.clean()
+            raise
 
     def _start(self, work: Path) -> None:
         (work / "config.toml").write_text(
