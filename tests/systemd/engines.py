@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from conformance.conftest import runtime_program
 from conformance.runtime import wait_for
 from tests.engines import image
-from tests.root.host import PROGRAM
 from tests.systemd.conftest import Unit, systemctl
 
 RUNTIMES = ("pyruntime", "runc", "crun")
@@ -34,7 +34,7 @@ COMMAND = [*RUN, "env", "--unset", "INVOCATION_ID"]
 def program_of(runtime: str) -> str:
     """The path of a runtime; the test is skipped if it is not here."""
     if runtime == "pyruntime":
-        return str(PROGRAM)
+        return runtime_program()
     return need(runtime)
 
 
@@ -111,7 +111,11 @@ class Podman:
 
     def __init__(self, work: Path, runtime: str) -> None:
         self.runtime = runtime
+        # Other locks would be shared by all Podmans of the host, whatever their stores.
+        settings = work / "containers.conf"
+        settings.write_text('[engine]\nlock_type = "file"\n')
         self.command = [
+            "env", f"CONTAINERS_CONF={settings}",
             need("podman"), "--root", f"{work}/store", "--runroot", f"{work}/run",
             "--tmpdir", f"{work}/tmp", "--runtime", program_of(runtime),
             "--cgroup-manager", "systemd", "--events-backend", "file",
