@@ -39,8 +39,8 @@ THEIR_OWN = re.compile(
     "Id|Names|Description|ControlGroup|InvocationID|FragmentPath|DropInPaths|.*Timestamp"
     "|.*(Current|Peak|NSec|Bytes|Operations|Packets|Available)$"
 )
-# What differs from runtime to runtime. Theirs tell systemd of devices, and do not tell it that
-# there is no swap, so that a reload gives some.
+# What differs from runtime to runtime. Theirs tell systemd of devices too, and of swap something
+# else than the file says: runc nothing where there is to be none, crun the sum with memory.
 DIFFERENT = {
     "runc": {"CollectMode", "DeviceAllow", "DevicePolicy", "MemorySwapMax"},
     "crun": {"CollectMode", "DeviceAllow", "DevicePolicy", "MemorySwapMax", "IOAccounting"},
