@@ -6,6 +6,7 @@ process, as on any host. The tests themselves are a subreaper, and would have to
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import shutil
@@ -70,11 +71,12 @@ def units_with(text: str) -> list[str]:
     return systemctl("list-units", "--all", "--plain", "--no-legend", f"*{text}*").splitlines()
 
 
-def nothing_left(runtime: str, identifier: str) -> None:
-    """Neither a unit, nor a cgroup, nor a process, nor the runtime's state of a container."""
+def nothing_left(root: str, identifier: str) -> None:
+    """Neither a unit, nor a cgroup, nor a process, nor state below the runtime's root."""
     wait_for(lambda: not units_with(identifier), f"the end of the units of {identifier}")
-    found = [str(path) for path in Path("/sys/fs/cgroup").rglob(f"*{identifier}*")]
-    found += [str(path) for path in Path("/run", runtime).glob(identifier)]
+    # That of glob, for directories of other containers go while it looks.
+    found = glob.glob(f"/sys/fs/cgroup/**/*{identifier}*", recursive=True)
+    found += glob.glob(f"{root}/{identifier}")
     assert found == []
     wait_for(lambda: not processes_with(identifier), f"the end of the processes of {identifier}")
 
@@ -110,7 +112,8 @@ class Podman:
     """Podman with a store, and a runtime."""
 
     def __init__(self, work: Path, runtime: str) -> None:
-        self.runtime = runtime
+        self.runtime, self.work = runtime, work
+        self.root = f"/run/{runtime}"
         # Other locks would be shared by all Podmans of the host, whatever their stores.
         settings = work / "containers.conf"
         settings.write_text('[engine]\nlock_type = "file"\n')

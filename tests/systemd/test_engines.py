@@ -109,7 +109,7 @@ def test_podman_limits_and_update(podman: Podman) -> None:
         {"memory.max": str(128 * MIB), "pids.max": "55", "cpu.max": "25000 100000"},
     )
     podman.run("rm", "--force", "--time", "0", name)
-    nothing_left(podman.runtime, identifier)
+    nothing_left(podman.root, identifier)
 
 
 @pytest.mark.rows("R160")
@@ -152,15 +152,15 @@ def test_podman_exec_pause_stats_stop(podman: Podman) -> None:
     identifier = podman.start("--name", name, "--network", "none", "--pids-limit", "44")
     unit = Unit(f"libpod-{identifier}.scope")
     assert podman.run("exec", name, "sh", "-c", "echo in; cat /proc/1/comm") == "in\nsleep"
-    assert len(processes_in(unit)) == 1
+    wait_for(lambda: len(processes_in(unit)) == 1, "the end of the shell in the scope")
     podman.run("exec", "--detach", name, *FOREVER)
     wait_for(lambda: len(processes_in(unit)) == 2, "both processes in the scope")
     assert podman.run("stats", "--no-stream", "--format", "{{.PIDS}}", name) == "2"
     podman.run("pause", name)
-    assert frozen(unit)
+    wait_for(lambda: frozen(unit), "the scope is frozen")
     assert podman.inspect(name, "{{.State.Status}}") == "paused"
     podman.run("unpause", name)
-    assert not frozen(unit)
+    wait_for(lambda: not frozen(unit), "the scope is thawed")
     podman.run("stop", "--time", "1", name)
     assert podman.inspect(name, "{{.State.Status}} {{.State.ExitCode}}") == "exited 137"
     unit.gone()
@@ -169,21 +169,23 @@ def test_podman_exec_pause_stats_stop(podman: Podman) -> None:
     podman.run("kill", name)
     podman.run("wait", name)
     podman.run("rm", name)
-    nothing_left(podman.runtime, identifier)
+    nothing_left(podman.root, identifier)
 
 
 @pytest.mark.rows("R160", "R39")
 def test_podman_out_of_memory(podman: Podman) -> None:
     name = name_of()
     limits = ("--memory", "16m", "--memory-swap", "16m")
-    identifier = podman.start(
-        "--name", name, "--network", "none", *limits, command=["tail", "/dev/zero"]
-    )
+    # The shell goes on, so that conmon finds out before systemd removes the scope.
+    command = ["sh", "-c", "tail /dev/zero; sleep 6000"]
+    identifier = podman.start("--name", name, "--network", "none", *limits, command=command)
+    wait_for(lambda: any(podman.work.rglob("oom")), "conmon notes that memory ran out")
+    podman.run("kill", name)
     podman.run("wait", name)
     assert podman.inspect(name, "{{.State.ExitCode}} {{.State.OOMKilled}}") == "137 true"
     Unit(f"libpod-{identifier}.scope").gone()
     podman.run("rm", name)
-    nothing_left(podman.runtime, identifier)
+    nothing_left(podman.root, identifier)
 
 
 @pytest.mark.rows("R160")
@@ -214,12 +216,12 @@ def test_podman_pod(podman: Podman) -> None:
     podman.run("exec", identifier, "touch", "/tmp/well")
     podman.run("healthcheck", "run", identifier)
     podman.run("pod", "pause", name)
-    assert frozen(unit)
+    wait_for(lambda: frozen(unit), "the scope is frozen")
     podman.run("pod", "unpause", name)
     podman.run("pod", "stop", "--time", "0", name)
     podman.run("pod", "rm", name)
     for each in (identifier, infra, pod):
-        nothing_left(podman.runtime, each)
+        nothing_left(podman.root, each)
 
 
 # containerd, by ctr
@@ -257,15 +259,15 @@ def test_ctr(containerd: Containerd) -> None:
     text = containerd.run("task", "metrics", "--format", "json", name)
     assert metric(text, "usage_limit") == 64 * MIB
     containerd.run("task", "pause", name)
-    assert frozen(unit)
+    wait_for(lambda: frozen(unit), "the scope is frozen")
     assert containerd.state(name) == "PAUSED"
     containerd.run("task", "resume", name)
-    assert not frozen(unit)
+    wait_for(lambda: not frozen(unit), "the scope is thawed")
     containerd.run("task", "kill", "--signal", "SIGKILL", name)
     wait_for(lambda: containerd.state(name) == "STOPPED", f"the end of {name}")
     containerd.run("task", "rm", name)
     containerd.run("container", "rm", name)
-    nothing_left(f"containerd/runc/default/{containerd.runtime}", name)
+    nothing_left("/run/containerd/runc/default", name)
 
 
 @pytest.mark.rows("R160", "R293")
@@ -280,8 +282,7 @@ def test_the_shim_is_killed(containerd: Containerd) -> None:
     wait_for(lambda: not os.path.exists(f"/proc/{pid}"), "the end of its first process")
     unit.gone()
     containerd.run("container", "rm", name)
-    nothing_left(containerd.runtime, name)
-    assert not Path("/run/containerd/runc/default", name).exists()
+    nothing_left("/run/containerd/runc/default", name)
 
 
 # containerd's Kubernetes interface
@@ -335,7 +336,7 @@ def test_pod_of_kubernetes(node: Any) -> None:
             container.remove()
             assert not scope_of(container.id).loaded()
         for identifier in (container.id, pod.id):
-            nothing_left("containerd/runc/k8s.io", identifier)
+            nothing_left("/run/containerd/runc/k8s.io", identifier)
     finally:
         Unit(slices[-1]).clean()
 
