@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -47,10 +48,10 @@ def need(name: str) -> str:
     return found
 
 
-def run(command: list[str], status: int = 0) -> str:
+def run(command: list[str], status: int = 0, prefix: Sequence[str] = COMMAND) -> str:
     """Run a command that must end with this status; what it wrote to standard output."""
     done = subprocess.run(
-        [*COMMAND, *command], capture_output=True, text=True, timeout=LIMIT, check=False
+        [*prefix, *command], capture_output=True, text=True, timeout=LIMIT, check=False
     )
     assert done.returncode == status, f"{command}: {done.returncode} {done.stdout}{done.stderr}"
     return done.stdout.strip()

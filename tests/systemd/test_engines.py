@@ -19,6 +19,7 @@ from tests.engines import image
 from tests.systemd.conftest import Unit, systemctl
 from tests.systemd.engines import (
     FOREVER,
+    RUN,
     RUNTIMES,
     SERVICE,
     Containerd,
@@ -29,6 +30,7 @@ from tests.systemd.engines import (
     nothing_left,
     processes_in,
     program_of,
+    run,
     write_image,
 )
 
@@ -222,6 +224,24 @@ def test_podman_pod(podman: Podman) -> None:
     podman.run("pod", "rm", name)
     for each in (identifier, infra, pod):
         nothing_left(podman.root, each)
+
+
+@pytest.mark.rows("R160", "R171")
+def test_podman_in_a_service(podman: Podman) -> None:
+    """As a unit that Quadlet wrote runs it: below the service's cgroup, by files alone."""
+    service = Unit(f"{name_of()}.service")
+    script = "read path </proc/self/cgroup; echo $path; cat /sys/fs/cgroup/${path#0::}/memory.max"
+    printed = run(
+        [
+            *podman.command, "run", "--rm", "--cgroups", "split", "--cgroupns", "host",
+            "--network", "none", "--memory", "64m", image.NAME, "sh", "-c", script,
+        ],
+        prefix=[*RUN, "--unit", service.name, "-p", "Delegate=yes"],
+    )  # fmt: skip
+    path, limit = printed.split()
+    assert path.startswith(f"0::/system.slice/{service.name}/libpod-payload-"), printed
+    assert limit == str(64 * MIB)
+    service.gone()
 
 
 # containerd, by ctr
