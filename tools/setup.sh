@@ -9,7 +9,7 @@
 # test    + what single tests ask for; those are optional: without them tests skip
 # snapshot  build + the static libpython
 # engines + Podman, Docker, containerd, buildah, and a gRPC client in .venv; all optional
-# vm      build + what makes and runs the guest of tests/vm; Debian only
+# vm      build + what makes and runs the guest of tests/vm, and a gRPC client for it; Debian only
 #
 # Packages come from apt-get, and only the missing ones. Set OFFLINE=1 to forbid
 # every download: then what is missing is named, and what is optional is left out.
@@ -105,16 +105,20 @@ print(*own, *project["optional-dependencies"][sys.argv[1]], sep="\n")
 PROGRAM
 }
 
-# pip_install MARK PACKAGES: into .venv, unless the file MARK says that they are there
+# pip_install MARK PACKAGES [PLACE OPTION...]: into .venv or as the options say, unless the
+# file MARK says that they are there
 pip_install() {
-    [ "$(cat "$1" 2>/dev/null)" = "$2" ] && return 0
+    mark=$1 wanted=$2 place=${3:-into .venv}
+    shift 2
+    [ $# -eq 0 ] || shift
+    [ "$(cat "$mark" 2>/dev/null)" = "$wanted" ] && return 0
     # shellcheck disable=SC2086 # one word a package
-    say "installing into .venv:" $2
-    [ -z "${OFFLINE:-}" ] || { say "OFFLINE is set, and .venv lacks packages"; return 1; }
+    say "installing $place:" $wanted
+    [ -z "${OFFLINE:-}" ] || { say "OFFLINE is set, and packages $place are lacking"; return 1; }
     # shellcheck disable=SC2086 # one word a package
-    retry .venv/bin/python -m pip install --quiet --disable-pip-version-check --retries 5 $2 ||
-        return 1
-    printf '%s\n' "$2" >"$1"
+    retry .venv/bin/python -m pip install --quiet --disable-pip-version-check --retries 5 "$@" \
+        $wanted || return 1
+    printf '%s\n' "$wanted" >"$mark"
 }
 
 setup_venv() {
@@ -169,6 +173,10 @@ setup_vm() {
     is_debian || fail "the guest is built with Debian's tools and keys, and this is not Debian"
     need has_vm_tools "qemu-system-x86 qemu-utils mmdebstrap debian-archive-keyring e2fsprogs cpio busybox-static kmod xz-utils zstd lz4" \
         "builds and runs the guest with cgroup v2"
+    packages=$(python_packages engines) || fail "cannot read pyproject.toml"
+    pip_install build/vm-packages/.packages "$packages" "for the guest" \
+        --target build/vm-packages --upgrade --python-version 3.13 --only-binary=:all: ||
+        say "going on without: the guest's tests of containerd's Kubernetes interface will be skipped"
 }
 
 case ${1:-} in

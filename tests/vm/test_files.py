@@ -12,7 +12,7 @@ import pytest
 from tests.vm.failures import Failure
 from tests.vm.initrd import dependencies
 from tests.vm.kernel import extract, payload
-from tests.vm.tree import BUILT, MODULES, pack
+from tests.vm.tree import BUILT, MODULES, PACKAGES, pack
 
 
 def boot_image(kernel: bytes) -> bytes:
@@ -84,6 +84,19 @@ def test_tree(tree: Path, tmp_path: Path) -> None:
     assert members[".venv/bin/python"].linkname == "/usr/bin/python3.13"
     assert {member.uid for member in members.values()} == {0}
     assert (tmp_path / "tar").stat().st_size % 512 == 0, "a disk has whole sectors"
+
+
+def test_packages_for_the_guest(tree: Path, tmp_path: Path) -> None:
+    """What setup.sh has installed for the guest's Python lies beside the modules, but its mark."""
+    for name in ("grpc/__init__.py", "grpc/__pycache__/x.pyc", ".packages"):
+        (tree / PACKAGES / name).parent.mkdir(parents=True, exist_ok=True)
+        (tree / PACKAGES / name).write_text("content")
+    pack(tree, "3.13", tmp_path / "tar")
+    with tarfile.open(tmp_path / "tar") as archive:
+        names = {member.name for member in archive if not member.isdir()}
+    site = ".venv/lib/python3.13/site-packages"
+    found = {name for name in names if name.startswith(site)}
+    assert found == {f"{site}/{name}" for name in (*MODULES, "grpc/__init__.py")}
 
 
 def test_a_tree_that_is_not_built(tree: Path, tmp_path: Path) -> None:

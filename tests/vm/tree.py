@@ -22,6 +22,8 @@ BUILT = (
 )
 # Pure Python, so the host's copy serves the guest's interpreter.
 MODULES = ("pyseccomp.py", "pyseccomp-*.dist-info/*")
+# Packages with compiled parts, of the guest's release of Python: tools/setup.sh makes it.
+PACKAGES = "build/vm-packages"
 ENVIRONMENT = "home = /usr/bin\ninclude-system-site-packages = true\nversion = {python}\n"
 
 
@@ -40,6 +42,7 @@ def pack(tree: Path, python: str, target: Path) -> None:
             if wanted(path.name):
                 archive.add(path, path.name, filter=_filter)
         _add_environment(archive, tree, python)
+        _add_packages(archive, tree / PACKAGES, f".venv/lib/python{python}/site-packages")
 
 
 def _filter(member: tarfile.TarInfo) -> tarfile.TarInfo | None:
@@ -62,6 +65,13 @@ def _add_environment(archive: tarfile.TarFile, tree: Path, python: str) -> None:
         for path in found:
             name = str(path).rpartition("/site-packages/")[2]
             _add_file(archive, f".venv/lib/python{python}/site-packages/{name}", path.read_bytes())
+
+
+def _add_packages(archive: tarfile.TarFile, source: Path, target: str) -> None:
+    """Without the directory nothing is added, and the tests that need a package skip."""
+    for path in sorted(source.iterdir()) if source.is_dir() else ():
+        if not path.name.startswith("."):
+            archive.add(path, f"{target}/{path.name}", filter=_filter)
 
 
 def _add_file(archive: tarfile.TarFile, name: str, content: bytes) -> None:

@@ -7,7 +7,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -49,11 +49,13 @@ disabled_plugins = ["io.containerd.internal.v1.opt"]
   runtime_type = "io.containerd.runc.v2"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.default.options]
   BinaryName = "{runtime}"
+  SystemdCgroup = {systemd}
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{handler}]
   runtime_type = "io.containerd.runc.v2"
 [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{handler}.options]
   BinaryName = "{runtime}"
   Root = "{root}"
+  SystemdCgroup = {systemd}
 """
 BRIDGE_PLUGIN = {
     "type": "bridge",
@@ -83,20 +85,32 @@ def plain(text: str) -> str:
 
 
 class Node:
-    """The server, its client, and the directories of both."""
+    """The server, its client, and the directories of both.
 
-    def __init__(self, work: Path, results: Path, runtime: str) -> None:
+    `systemd` is whether systemd makes the cgroups; `prefix` is put before the server's command.
+    """
+
+    def __init__(
+        self,
+        work: Path,
+        results: Path,
+        runtime: str,
+        systemd: bool = False,
+        prefix: Sequence[str] = (),
+    ) -> None:
         self.work, self.results = work, results
         self.socket = f"{work}/containerd.sock"
         self.client = Client(self.socket)
         self.call = self.client.call
         self.daemon: subprocess.Popen[bytes] | None = None
         self.shared_pod: Pod | None = None
-        self._configure(runtime)
+        self.command = [*prefix, "containerd", "--config", f"{work}/containerd.toml"]
+        self._configure(runtime, "true" if systemd else "false")
 
-    def _configure(self, runtime: str) -> None:
+    def _configure(self, runtime: str, systemd: str) -> None:
         values = {"work": self.work, "socket": self.socket, "pause": PAUSE_NAME}
-        text = CONFIG.format(runtime=runtime, handler=HANDLER, root=RUNTIME_ROOT, **values)
+        values |= {"runtime": runtime, "systemd": systemd}
+        text = CONFIG.format(handler=HANDLER, root=RUNTIME_ROOT, **values)
         (self.work / "containerd.toml").write_text(text)
         (self.work / "net.d").mkdir()
         ipam = {
@@ -112,10 +126,9 @@ class Node:
     def start(self) -> None:
         """Start containerd, and wait until it answers. Raises Unable with its last words."""
         log = self.results / "containerd.log"
-        command = ["containerd", "--config", str(self.work / "containerd.toml")]
         with log.open("ab") as file:
             self.daemon = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=file, stderr=file
+                self.command, stdin=subprocess.DEVNULL, stdout=file, stderr=file
             )
         try:
             eventually(self._answers, "containerd answers")
