@@ -170,7 +170,7 @@ def with_a_letter_beyond_ascii(container: Container) -> None:
 
 
 def without_a_freezer(container: Container) -> None:
-    container.create("--cgroup-manager", "disabled").start()
+    container.create(options=["--cgroup-manager", "disabled"]).start()
 
 
 def torn(container: Container) -> None:
