@@ -21,6 +21,7 @@ from pyruntime import state, stored
 from tests.cgroups.test_v2 import VIEW
 from tests.launcher.lanes import (
     BOTH_LANES,
+    LAUNCHER,
     LAUNCHER_LANE,
     LEFT_TO_PYTHON,
     PYTHON_LANE,
@@ -137,8 +138,8 @@ def test_who_does_not_stop_runs_again_before_python_is_asked(
         assert container.status() == "running"
 
 
-def is_python(pid: int) -> bool:
-    return "/python" in os.readlink(f"/proc/{pid}/exe")
+def was_handed_over(pid: int) -> bool:
+    return os.readlink(f"/proc/{pid}/exe") != str(LAUNCHER)
 
 
 def test_python_goes_on_until_all_have_stopped(container: Container, workplace: Path) -> None:
@@ -147,7 +148,7 @@ def test_python_goes_on_until_all_have_stopped(container: Container, workplace: 
         pausing = subprocess.Popen(
             command(BOTH_LANES, container, "pause"), stderr=subprocess.PIPE, text=True
         )
-        wait_for(lambda: is_python(pausing.pid), "Python in place of the launcher")
+        wait_for(lambda: was_handed_over(pausing.pid), "Python in place of the launcher")
         assert starter.stdin
         starter.stdin.close()
         assert pausing.communicate(timeout=TIMEOUT)[1] == ""
