@@ -1,7 +1,7 @@
 """What the small verbs will have to do, left in ROOT/ID/verbs for the launcher.
 
-Nine of the ten milliseconds of state, start, kill and delete are the interpreter. What they
-do for a plain container is known when it has been made, so it is compiled here, with all
+Nine of the ten milliseconds of state, start, kill, delete, pause and resume are the interpreter.
+What they do for a plain container is known when it has been made, so it is compiled here, with all
 policy, into a few operations for each (spec/launcher.toml); the launcher performs them and
 knows nothing of containers. A verb that is not plain has no operations, and whatever the
 launcher meets that was not foreseen it leaves to Python before it has changed anything.
@@ -40,6 +40,11 @@ HAND_OVER = 0xFFFFFFFF
 SIGKILL = 9
 ALL_BITS = (1 << 64) - 1
 PATIENCE = 10_000  # ms until a killed process must be gone
+FREEZING = 50  # ms until the processes of a plain container have stopped; Python waits longer
+VERBS = ("state", "start", "kill", "delete", "pause", "resume", "delete --force")
+# What tells a freezer to stop or to go on, the two words, and who says that all have stopped.
+FREEZER_V1 = ("freezer.state", "FROZEN", "THAWED", "freezer.state", "FROZEN")
+FREEZER_V2 = ("cgroup.freeze", "1", "0", "cgroup.events", "frozen 1")
 # Of what is not listed here nobody has thought yet what the launcher would have to do.
 KNOWN = frozenset(
     (
@@ -63,15 +68,17 @@ def write(container: state.Container, config: dict[str, Any]) -> None:
 
 
 def compile_verbs(container: state.Container, config: dict[str, Any]) -> list[Plan]:
-    """The plans of state, start, kill, delete and delete --force; empty ones are Python's."""
+    """The plans of VERBS; empty ones are Python's."""
     cgroup = container.cgroup()
     if not KNOWN.issuperset(container.values) or not isinstance(cgroup, Cgroup | NoCgroup):
-        return [[], [], [], [], []]
+        return [[] for _ in VERBS]
     return [
         _state(container, cgroup),
         _start(container, cgroup, config),
         _kill(container, cgroup),
         _delete(container, cgroup, config, force=False),
+        _pause(container, cgroup),
+        _resume(container, cgroup),
         _delete(container, cgroup, config, force=True),
     ]
 
@@ -149,6 +156,40 @@ def _delete(
     ]
 
 
+def _pause(container: state.Container, cgroup: Cgroup | NoCgroup) -> Plan:
+    """Who does not stop at once is Python's, and runs again before that.
+
+    For a cgroup that was told to freeze is a paused container, which Python would refuse.
+    """
+    freezer = _freezer(cgroup)
+    if freezer is None:
+        return []
+    path, (file, frozen, thawed, events, stopped) = freezer
+    return [
+        _alive(container, HAND_OVER),
+        *_thawed(cgroup),
+        (op.WRITE_FILE, HAND_OVER, (f"{path}/{file}", frozen)),
+        (op.AWAIT_TEXT, 1, (f"{path}/{events}", stopped, FREEZING)),
+        _end(),
+        (op.WRITE_FILE, HAND_OVER, (f"{path}/{file}", thawed)),
+        _never(),
+        _end(),
+    ]
+
+
+def _resume(container: state.Container, cgroup: Cgroup | NoCgroup) -> Plan:
+    freezer = _freezer(cgroup)
+    if freezer is None:
+        return []
+    path, (file, frozen, thawed, *_) = freezer
+    return [
+        _alive(container, HAND_OVER),
+        (op.FILE_SAYS, HAND_OVER, (f"{path}/{file}", frozen + "\n")),
+        (op.WRITE_FILE, HAND_OVER, (f"{path}/{file}", thawed)),
+        _end(),
+    ]
+
+
 # --- what they are made of ------------------------------------------------------------
 
 
@@ -170,11 +211,19 @@ def _never() -> Operation:
 
 
 def _thawed(cgroup: Cgroup | NoCgroup) -> Plan:
-    freezer = cgroup.freezer() if isinstance(cgroup, Cgroup) else None
+    freezer = _freezer(cgroup)
     if freezer is None:
         return []
-    file, content = ("cgroup.freeze", "0\n") if freezer.unified else ("freezer.state", "THAWED\n")
-    return [(op.FILE_SAYS, HAND_OVER, (f"{freezer.directory.path}/{file}", content))]
+    path, (file, _, thawed, *_) = freezer
+    return [(op.FILE_SAYS, HAND_OVER, (f"{path}/{file}", thawed + "\n"))]
+
+
+def _freezer(cgroup: Cgroup | NoCgroup) -> tuple[str, tuple[str, str, str, str, str]] | None:
+    """The directory of what stops the processes, and its files and words."""
+    freezer = cgroup.freezer() if isinstance(cgroup, Cgroup) else None
+    if freezer is None:
+        return None
+    return freezer.directory.path, FREEZER_V2 if freezer.unified else FREEZER_V1
 
 
 def _removable(cgroup: Cgroup | NoCgroup) -> bool:

@@ -1,6 +1,6 @@
 """The operations of a stored plan (generated from spec/launcher.toml; do not edit)."""
 
-INTERFACE = 3224858252
+INTERFACE = 2646518386
 
 KINDS = {
     120: "",
@@ -17,6 +17,8 @@ KINDS = {
     131: "t",
     132: "",
     133: "",
+    134: "tt",
+    135: "tti",
 }
 # Leave with status 0.
 END = 120
@@ -46,3 +48,7 @@ RMDIR = 131
 REMOVE_DIRECTORY = 132
 # Has no command for this id left a hidden directory behind (state.sweep)?
 NOTHING_HIDDEN = 133
+# One write(2) of the content to a file that is there.
+WRITE_FILE = 134
+# Does the file come to hold the text within about that time? Never fails.
+AWAIT_TEXT = 135

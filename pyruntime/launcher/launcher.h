@@ -7,8 +7,8 @@
 
 #include "../init/system.h"
 
-#define STORED_VERBS 5 /* the verbs of words.h, then delete --force */
-#define VERB_DELETE_FORCE 4
+#define STORED_VERBS 7 /* the verbs of words.h, then delete --force */
+#define VERB_DELETE_FORCE 6
 #define NAME_LIMIT 255
 
 /* What the command line asks for. */

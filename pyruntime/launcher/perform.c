@@ -12,6 +12,9 @@
 #define REPORT_SIZE 24 /* starting.REPORT */
 #define REPORT_NAME "PYRUNTIME_REPORT="
 #define BUSY_TURNS 20
+#define BUSY_PAUSE 1000000 /* ns */
+#define FIRST_PAUSE 50000  /* ns, of await_text; doubled each time */
+#define LAST_PAUSE 5000000 /* up to about this */
 #define REMOVE_DIRECTORY_FLAG 0x200 /* AT_REMOVEDIR */
 #define KEEP_EXISTING 1             /* RENAME_NOREPLACE */
 #define HIDDEN_LENGTH 200
@@ -149,6 +152,52 @@ static long file_says(const char *path, const char *content)
 	return size < 0 ? size : same_text(found, content);
 }
 
+static void rest(long nanoseconds)
+{
+	struct __kernel_timespec time = { .tv_nsec = nanoseconds };
+
+	SYS4(clock_nanosleep, CLOCK_MONOTONIC, 0, &time, NULL);
+}
+
+static long write_file(const char *path, const char *content)
+{
+	long fd = SYS4(openat, AT_FDCWD, path, O_WRONLY | O_NOFOLLOW | O_CLOEXEC, 0), done;
+
+	if (fd < 0)
+		return fd;
+	done = SYS3(write, fd, content, length_of(content));
+	SYS1(close, fd);
+	return done < 0 ? done : done == (long)length_of(content) ? 1 : -EIO;
+}
+
+static int begins(const char *text, const char *with)
+{
+	while (*with != '\0')
+		if (*text++ != *with++)
+			return 0;
+	return 1;
+}
+
+/* A file that cannot be read is a no as well, for a plan goes on after that. */
+static long await_text(const char *path, const char *text, uint64_t milliseconds)
+{
+	uint64_t pause = FIRST_PAUSE, waited = 0;
+	char found[256];
+
+	for (;;) {
+		long size = read_small(path, found, sizeof(found));
+
+		for (long at = 0; at < size; at++)
+			if (begins(found + at, text))
+				return 1;
+		if (waited / 1000000 >= milliseconds)
+			return 0;
+		rest((long)pause);
+		waited += pause;
+		pause = pause < LAST_PAUSE ? 2 * pause : pause;
+	}
+}
+
 /* Without this a write to where nobody reads would end us, where Python sees EPIPE. */
 static void ignore_broken_pipes(void)
 {
@@ -255,14 +304,13 @@ static long release(int directory, const char *start, const char *report)
 
 static long remove_cgroup(const char *path)
 {
-	struct __kernel_timespec pause = { .tv_nsec = 1000000 };
 	long result = 0;
 
 	for (int turn = 0; turn < BUSY_TURNS; turn++) {
 		result = SYS3(unlinkat, AT_FDCWD, path, REMOVE_DIRECTORY_FLAG);
 		if (result != -EBUSY)
 			break;
-		SYS4(clock_nanosleep, CLOCK_MONOTONIC, 0, &pause, NULL);
+		rest(BUSY_PAUSE);
 	}
 	return result == -ENOENT || result == -ENODEV || result == 0 ? 1 : result;
 }
@@ -287,14 +335,6 @@ static long list(int directory)
 		at += entry->length;
 	}
 	return size;
-}
-
-static int begins(const char *text, const char *with)
-{
-	while (*with != '\0')
-		if (*text++ != *with++)
-			return 0;
-	return 1;
 }
 
 /* Does the name of no entry of the root begin with ".ID."? */
@@ -402,6 +442,10 @@ long perform(struct container *container, const struct operation *operation)
 		return remove_directory(container);
 	case OP_nothing_hidden:
 		return nothing_hidden(container);
+	case OP_write_file:
+		return write_file(plan + a[0], plan + a[1]);
+	case OP_await_text:
+		return await_text(plan + a[0], plan + a[1], a[2]);
 	default:
 		return -EBADMSG;
 	}

@@ -183,7 +183,7 @@ int read_words(char **words, char **environment, struct request *request)
 			return 0;
 	request->identifier = found[0];
 	request->verb = (int)(verb - known_verbs);
-	request->locks = request->verb == VERB_START || request->verb == VERB_DELETE;
+	request->locks = request->verb != VERB_STATE && request->verb != VERB_KILL;
 	if (values[OPTION_FORCE] != NULL)
 		request->verb = VERB_DELETE_FORCE;
 	request->signal = found[1] == NULL ? DEFAULT_SIGNAL : signal_of(found[1]);

@@ -31,15 +31,25 @@ static const struct known_option delete_options[] = {
 	{ "f", OPTION_FORCE, 0 },
 	{ 0 },
 };
+static const struct known_option pause_options[] = {
+	{ 0 },
+};
+static const struct known_option resume_options[] = {
+	{ 0 },
+};
 static const char *const state_variables[] = { NULL };
 static const char *const start_variables[] = { "NOTIFY_SOCKET=", NULL };
 static const char *const kill_variables[] = { NULL };
 static const char *const delete_variables[] = { NULL };
+static const char *const pause_variables[] = { NULL };
+static const char *const resume_variables[] = { NULL };
 enum {
 	VERB_STATE,
 	VERB_START,
 	VERB_KILL,
 	VERB_DELETE,
+	VERB_PAUSE,
+	VERB_RESUME,
 };
 static const struct known_verb {
 	const char *name;
@@ -51,6 +61,8 @@ static const struct known_verb {
 	[VERB_START] = { "start", 1, 1, 0, start_options, start_variables },
 	[VERB_KILL] = { "kill", 1, 2, 1, kill_options, kill_variables },
 	[VERB_DELETE] = { "delete", 1, 1, 0, delete_options, delete_variables },
+	[VERB_PAUSE] = { "pause", 1, 1, 0, pause_options, pause_variables },
+	[VERB_RESUME] = { "resume", 1, 1, 0, resume_options, resume_variables },
 	{ 0 },
 };
 static const struct known_signal {

@@ -35,6 +35,7 @@ class Outcome:
     stderr: str
     files: tuple[tuple[str, str, str], ...]  # path, mode, content of plain ones
     cgroups: tuple[str, ...]
+    frozen: tuple[str, ...]  # THAWED, or what a freezer says else
     alive: bool
 
 
@@ -90,6 +91,7 @@ def outcome(lane: Sequence[str], container: Container, words: Sequence[str]) -> 
         replaced(result.stderr, container),
         files_of(container),
         tuple(replaced(str(path), container) for path in found_cgroups(container)),
+        freezers(container),
         alive(container.pid),
     )
 
@@ -97,6 +99,18 @@ def outcome(lane: Sequence[str], container: Container, words: Sequence[str]) -> 
 def found_cgroups(container: Container) -> list[Path]:
     """The container's cgroups that exist."""
     return cgroup_directories(container.bundle.cgroups_path)
+
+
+def freezers(container: Container) -> tuple[str, ...]:
+    """What each freezer that the container is in was told, in the words of version 1."""
+    found = []
+    words = {"0": "THAWED", "1": "FROZEN"}
+    for directory in found_cgroups(container):
+        for file in ("freezer.state", "cgroup.freeze"):
+            if (directory / file).exists():
+                said = (directory / file).read_text().strip()
+                found.append(words.get(said, said))
+    return tuple(found)
 
 
 def clear(container: Container) -> None:

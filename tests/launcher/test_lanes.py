@@ -59,6 +59,15 @@ def updated(container: Container) -> None:
     container.runtime.ok("update", "--cpu-share", "300", container.id)
 
 
+def created_and_paused(container: Container) -> None:
+    container.create().runtime.ok("pause", container.id)
+
+
+def paused_and_updated(container: Container) -> None:
+    paused(container)
+    container.runtime.ok("update", "--cpu-share", "300", container.id)
+
+
 def with_annotations(container: Container) -> None:
     container.bundle.config["annotations"] = {"a": 'quo"te', "b": "<&>", "c": ""}
     running(container)
@@ -118,6 +127,15 @@ PERFORMED: list[tuple[Arrange, str]] = [
     (running, "delete ID -f"),
     (created, "delete -force ID"),
     (resumed, "delete --force ID"),
+    (created, "pause ID"),
+    (running, "pause ID"),
+    (resumed, "pause ID"),
+    (updated, "pause ID"),
+    (running, "--log h.log --log-format json pause ID"),
+    (paused, "resume ID"),
+    (created_and_paused, "resume ID"),
+    (paused_and_updated, "resume ID"),
+    (paused, "--systemd-cgroup --log i.log resume ID"),
 ]
 
 
@@ -149,6 +167,10 @@ def without_pid_namespace(container: Container) -> None:
 def with_a_letter_beyond_ascii(container: Container) -> None:
     container.bundle.config["annotations"] = {"name": "Grüße"}
     running(container)
+
+
+def without_a_freezer(container: Container) -> None:
+    container.create(options=["--cgroup-manager", "disabled"]).start()
 
 
 def torn(container: Container) -> None:
@@ -311,6 +333,25 @@ LEFT: list[tuple[Arrange, str]] = [
     (rewritten_state, "kill ID KILL"),
     (occupied, "delete ID"),
     (with_something_hidden, "delete --force ID"),
+    (paused, "pause ID"),
+    (stopped, "pause ID"),
+    (never_started, "pause ID"),
+    (created, "resume ID"),
+    (running, "resume ID"),
+    (resumed, "resume ID"),
+    (stopped, "resume ID"),
+    (running, "--log j.log --log-format json resume ID"),
+    (running, "pause"),
+    (running, "pause ID ID"),
+    (running, "pause --help"),
+    (running, "pause --nonsense ID"),
+    (paused, "resume --force ID"),
+    (running, "pause nothing"),
+    (paused, "resume nothing"),
+    (torn, "pause ID"),
+    (rewritten_state, "pause ID"),
+    (without_a_freezer, "pause ID"),
+    (without_a_freezer, "resume ID"),
 ]
 
 
@@ -323,7 +364,11 @@ def test_left_to_python(make_container: MakeContainer, arrange: Arrange, words: 
     left = by_lane(LAUNCHER_LANE, make_container, arrange, words.split())
     untouched = by_lane(["/bin/false"], make_container, arrange, words.split())
     assert left.status == LEFT_TO_PYTHON
-    assert (left.alive, left.cgroups) == (untouched.alive, untouched.cgroups)
+    assert (left.alive, left.cgroups, left.frozen) == (
+        untouched.alive,
+        untouched.cgroups,
+        untouched.frozen,
+    )
     assert [row for row in left.files if row[0] in {name for name, _, _ in untouched.files}] == (
         list(untouched.files)
     )
