@@ -56,7 +56,7 @@ CHECKED := $(call directories_with_python,pyruntime conformance tests bench tool
 UNIT_IGNORES := $(addprefix --ignore=tests/,root engines packaging attacks launcher systemd)
 # What the launcher performs, or a snapshot, is tested by way of it, too.
 LANE_TESTS := $(addprefix conformance/test_,lifecycle.py state.py engine_contract.py hooks.py \
-	pause.py update.py exec.py terminal.py bad_input.py)
+	pause.py update.py exec.py terminal.py bad_input.py) tests/attacks
 # The seconds that one test may take: it hangs, if it takes so long.
 PYTEST_TIMEOUT := 300
 PYTEST = $(PYTHON) -m pytest -p tests.rows_plugin --timeout $(PYTEST_TIMEOUT)

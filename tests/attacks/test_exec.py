@@ -108,8 +108,11 @@ def check_hidden(container: Container, pid: int) -> None:
 def images() -> dict[str, str]:
     """The programs that the runtime consists of, and what they hold."""
     tree = Path(__file__).resolve().parent.parent.parent
-    names = (tree / "bin/pyruntime", tree / "pyruntime/init/pyruntime-init", "/usr/bin/python3")
-    paths = [Path(name) for name in names]
+    paths = [tree / "bin/pyruntime", tree / "pyruntime/init/pyruntime-init"]
+    installed = tree / "build/installed/lib/pyruntime/pyruntime"
+    for pattern in ("launcher/pyruntime-*", "init/pyruntime-init"):
+        paths += installed.glob(pattern)
+    paths.append(Path("/usr/bin/python3"))
     return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
 
 
