@@ -192,15 +192,24 @@ def interrupted(
     )
     try:
         wait_for_hook(process.pid)
-        status = Path(f"/proc/{process.pid}/status").read_text()
-        found = dict(line.split(":\t") for line in status.splitlines() if line[:3] == "Sig")
-        signals = {name: found[name] for name in ("SigIgn", "SigCgt", "SigBlk")}
+        signals = signals_of(process.pid)
         process.send_signal(signal.SIGTERM if ignored else signal.SIGINT)
         return signals, process.wait(DEADLINE), (root / identifier).exists()
     finally:
         process.kill()
         process.wait()
         by(start, "--root", root, "delete", "--force", identifier)
+
+
+def signals_of(pid: int) -> dict[str, str]:
+    """What is ignored, caught and blocked, once posix_spawn(3) has unblocked what it blocks."""
+    end = time.monotonic() + DEADLINE
+    while True:
+        status = Path(f"/proc/{pid}/status").read_text()
+        found = dict(line.split(":\t") for line in status.splitlines() if line[:3] == "Sig")
+        if int(found["SigBlk"], 16) == 0 or time.monotonic() > end:
+            return {name: found[name] for name in ("SigIgn", "SigCgt", "SigBlk")}
+        time.sleep(0.01)
 
 
 def wait_for_hook(pid: int) -> None:
