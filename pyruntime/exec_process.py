@@ -173,15 +173,11 @@ class Execution:
     def _foreign_namespaces(self) -> list[str]:
         """The types of namespace that the container has and this process is not in."""
         try:
-            return [kind for kind in host.NAMESPACE_FILES if self._is_foreign(kind)]
+            return host.foreign_namespaces(self.container.pid)
         except PermissionError:  # not ours to look at; the config says what was made
             return [each["type"] for each in self.config["linux"].get("namespaces") or ()]
         except (FileNotFoundError, ProcessLookupError):
             raise StateError(REFUSALS[state.STOPPED]) from None
-
-    def _is_foreign(self, kind: str) -> bool:
-        about = posix.stat(f"/proc/{self.container.pid}/ns/{host.NAMESPACE_FILES[kind]}")
-        return (about.st_dev, about.st_ino) != host.own_namespace(kind)
 
     def _choose_cgroups(self, settings: ExecSettings) -> None:
         paths: dict[str, str] = self.container.values.get("cgroup_paths") or {}

@@ -74,6 +74,19 @@ def own_namespace(kind: str) -> tuple[int, int]:
     return about.st_dev, about.st_ino
 
 
+def foreign_namespaces(pid: int) -> list[str]:
+    """The types of namespace that a process has and this one is not in.
+
+    Raises PermissionError, and FileNotFoundError or ProcessLookupError if it is gone.
+    """
+    return [kind for kind in NAMESPACE_FILES if _is_foreign(pid, kind)]
+
+
+def _is_foreign(pid: int, kind: str) -> bool:
+    about = posix.stat(f"/proc/{pid}/ns/{NAMESPACE_FILES[kind]}")
+    return (about.st_dev, about.st_ino) != own_namespace(kind)
+
+
 def read(path: str, limit: int = 1 << 16) -> str:
     """The text of a small file, empty if it does not exist."""
     try:

@@ -117,7 +117,7 @@ def foreign_namespaces(pid: int) -> list[str]:
     Raises StateError if the process is gone.
     """
     try:
-        return [kind for kind in host.NAMESPACE_FILES if _is_foreign(pid, kind)]
+        return host.foreign_namespaces(pid)
     except (FileNotFoundError, ProcessLookupError):
         raise StateError("container not running") from None
 
@@ -154,11 +154,6 @@ def additions(document: object, config: dict[str, Any]) -> Mounts:
 def _refuse(faults: list[str]) -> None:
     if faults:
         raise ConfigError(faults)
-
-
-def _is_foreign(pid: int, kind: str) -> bool:
-    about = posix.stat(f"/proc/{pid}/ns/{host.NAMESPACE_FILES[kind]}")
-    return (about.st_dev, about.st_ino) != host.own_namespace(kind)
 
 
 def _places(mounts: Mounts) -> list[str]:

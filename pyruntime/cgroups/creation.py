@@ -45,10 +45,7 @@ def create(cgroup: Cgroup, resources: dict[str, Any] | None) -> None:
                 raise failed("", f"make cgroup {directory.path}", error) from error
             for name in names:
                 del cgroup.directories[name]
-    freezer = cgroup.freezer()
-    if freezer and freezer.blocks():
-        path = freezer.directory.path
-        raise CgroupError(f"cgroup {path} is frozen: a container could not start in it")
+    check_thawed(cgroup)
 
 
 def _make(
@@ -113,6 +110,14 @@ def check_empty(directory: Directory) -> None:
     if listed:
         shown = " ".join(map(str, listed[:10]))
         raise CgroupError(f"cgroup {directory.path} is not empty: processes {shown}")
+
+
+def check_thawed(cgroup: Cgroup) -> None:
+    """Raises CgroupError if a process that joins would stop (row R163)."""
+    freezer = cgroup.freezer()
+    if freezer and freezer.blocks():
+        path = freezer.directory.path
+        raise CgroupError(f"cgroup {path} is frozen: a container could not start in it")
 
 
 def _check_leaf(directory: Directory) -> None:

@@ -42,6 +42,10 @@ class Layout:
         else:
             self.mode = "v2" if v2 else "none"
 
+    def roots(self) -> dict[str, str]:
+        """Controller -> mount point of its hierarchy; "" is the v2 hierarchy."""
+        return dict(self.v1) | ({"": self.v2} if self.v2 else {})
+
     def __repr__(self) -> str:
         return f"Layout(mode={self.mode!r}, v1={self.v1!r}, v2={self.v2!r})"
 
@@ -93,10 +97,9 @@ def own_directories(found: Layout) -> dict[str, tuple[str, str]]:
     Raises OSError if /proc/self/cgroup cannot be read.
     """
     paths = own_paths(read_text("/proc/self/cgroup"))
-    roots = dict(found.v1) | ({"": found.v2} if found.v2 else {})
     return {
         name: (root, root.rstrip("/") + paths[name].rstrip("/"))
-        for name, root in roots.items()
+        for name, root in found.roots().items()
         if name in paths
     }
 

@@ -30,9 +30,7 @@ class Cgroup:
     __slots__ = ("directories", "made", "new", "rootless", "roots")
 
     def __init__(self, layout: Layout, path: str, rootless: bool = False) -> None:
-        roots = dict(layout.v1)
-        if layout.v2:
-            roots[""] = layout.v2
+        roots = layout.roots()
         if not path.startswith("/") or path == "/" or "/../" in path + "/":
             raise CgroupError(f"{path!r} is not the path of a container's cgroup")
         if not roots and not rootless:

@@ -30,9 +30,8 @@ if TYPE_CHECKING:
 
     Resources = dict[str, Any]
 
-# Controllers of v2 that systemd never enables, by the section that needs them.
-_FOREIGN = (("hugepageLimits", "hugetlb"), ("rdma", "rdma"))
-_SYSTEMD_ENABLES = ("", "cpu", "cpuset", "io", "memory", "pids")
+# Controllers of v2 that systemd enables by itself, for the properties that it is given.
+_SYSTEMD_ENABLES = {"", "cpu", "cpuset", "io", "memory", "pids"}
 
 
 class UnitCgroup(Cgroup):
@@ -188,14 +187,11 @@ class UnitCgroup(Cgroup):
                 if "cpuset" in names:
                     creation.fill_cpuset(root, directory.path)
                 if "" in names:
-                    foreign = _foreign(resources)
+                    foreign = creation.needed(resources) - _SYSTEMD_ENABLES
                     creation.enable(root, directory.path, foreign, foreign)
             except OSError as error:
                 raise failed("", f"make cgroup {directory.path}", error) from error
-        freezer = self.freezer()
-        if freezer and freezer.blocks():
-            path = freezer.directory.path
-            raise CgroupError(f"cgroup {path} is frozen: a container could not start in it")
+        creation.check_thawed(self)
 
     def apply(self, resources: Resources | None) -> None:
         """Write the limits into the files, where they are exact."""
@@ -357,11 +353,3 @@ def _postponed(resources: Resources) -> tuple[Resources, Resources]:
         return resources, {}
     rest = {name: value for name, value in resources.items() if name != "pids"}
     return rest, {"pids": resources["pids"]}
-
-
-def _foreign(resources: Resources) -> set[str]:
-    """The controllers asked for that systemd does not enable."""
-    found = {controller for section, controller in _FOREIGN if resources.get(section)}
-    files = resources.get("unified") or {}
-    controllers = {file.partition(".")[0] for file in files} - {"cgroup"}
-    return found | (controllers - set(_SYSTEMD_ENABLES))

@@ -44,8 +44,7 @@ def settings(bundle: str, config_path: str | None, systemd: bool = False) -> Set
     path = document["root"]["path"]
     result.rootfs = absolute(path if path.startswith("/") else bundle + "/" + path)
     result.home = home.directory(document, result.rootfs)
-    found = layout.detect()
-    roots = dict(found.v1) | ({"": found.v2} if found.v2 else {})
+    roots = layout.detect().roots()
     below = below_root(document, result.identifier, systemd)
     result.cgroups = {name: (root, root + below) for name, root in roots.items()}
     if "" in roots and "devices" not in roots:
