@@ -125,6 +125,15 @@ def workplace() -> Iterator[Path]:
 
 
 @pytest.fixture
+def source(workplace: Path) -> Path:
+    """A directory on the host with one file."""
+    path = workplace / "source"
+    path.mkdir()
+    (path / "file").write_text("content of the source\n")
+    return path
+
+
+@pytest.fixture
 def runtime(workplace: Path) -> Iterator[Runtime]:
     """The runtime under test, with a root directory of its own."""
     assert os.access(runtime_program(), os.X_OK), f"no runtime at {runtime_program()}"

@@ -73,15 +73,6 @@ def tmpfs_with(container: Container, *options: str) -> Mount:
 
 
 @pytest.fixture
-def source(workplace: Path) -> Path:
-    """A directory on the host with one file."""
-    path = workplace / "source"
-    path.mkdir()
-    (path / "file").write_text("content of the source\n")
-    return path
-
-
-@pytest.fixture
 def tree(source: Path) -> Path:
     """The same directory as a mount of its own, with another mount below it."""
     subprocess.run(["mount", "--bind", source, source], check=True)

@@ -23,15 +23,6 @@ from conformance.test_mount_options import (
 )
 
 
-@pytest.fixture
-def source(workplace: Path) -> Path:
-    """A directory on the host with one file."""
-    path = workplace / "source"
-    path.mkdir()
-    (path / "file").write_text("content of the source\n")
-    return path
-
-
 def reads(container: Container, source: Path, destination: str, path: str) -> str:
     """Bind `source` to `destination`; what `cat path` says inside."""
     container.bundle.mount(destination, "bind", str(source), ["rbind"])

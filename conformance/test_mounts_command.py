@@ -23,15 +23,6 @@ def _verb(request: pytest.FixtureRequest) -> None:
 
 
 @pytest.fixture
-def source(workplace: Path) -> Path:
-    """A directory on the host with one file."""
-    path = workplace / "source"
-    path.mkdir()
-    (path / "file").write_text("content of the source\n")
-    return path
-
-
-@pytest.fixture
 def running(container: Container) -> Container:
     """A container that sleeps."""
     return container.create().start()
