@@ -234,9 +234,12 @@ VM_IGNORES := --ignore=tests/packaging --ignore=tests/engines
 in_guest = $(PYTHON) -m tests.vm $(VM_ARGS) --timeout $(1) run -- \
 	make --no-print-directory run-in-guest JOBS=$(JOBS) TESTS='$(2)' PYTEST_ARGS='$(strip $(3))'
 
+# All of it on the command as installed: that starts half a second earlier there.
 .PHONY: run-in-guest
+run-in-guest: export RUNTIME := $(INSTALLED_TREE)/bin/pyruntime
 run-in-guest: built
-	@$(MAKE) --no-print-directory run-tests PYTEST_TIMEOUT=1500
+	@$(MAKE) --no-print-directory $(INSTALLED_TREE)
+	@$(MAKE) --no-print-directory run-all-tests PYTEST_TIMEOUT=1500
 
 LIBRARY := $(PREFIX)/lib/pyruntime
 INSTALLED := $(DESTDIR)$(LIBRARY)
