@@ -17,6 +17,7 @@ from conformance.bundle import Bundle
 from conformance.conftest import MakeContainer
 from conformance.runtime import Container, alive, wait_for
 from conformance.test_cgroups import cgroups_of
+from conformance.test_mount_options import Mount, host_mountinfo, parse_mounts
 from conformance.test_namespaces import with_user
 from conformance.test_v2_limits import Occupied
 from conformance.unified import controllers, directory, mount_point, need, path_in, setting
@@ -367,19 +368,20 @@ def test_what_proc_says(container: Container, private: bool) -> None:
     assert path_in(container.finish()) == expected
 
 
+def with_cgroup_mount(container: Container, kind: str, option: str) -> Bundle:
+    """Show cgroups at the usual place, to a container with a limit to recognize it by."""
+    bundle = container.bundle
+    bundle.resources["pids"] = {"limit": 77}
+    return bundle.mount("/sys/fs/cgroup", kind, "cgroup", ["nosuid", "noexec", "nodev", option])
+
+
 @pytest.mark.rows("R111", "R133")
-@pytest.mark.parametrize("private", [False, True], ids=["no-cgroupns", "cgroupns"])
 @pytest.mark.parametrize("kind", ["cgroup", "cgroup2"])
-def test_the_mount_shows_the_own_cgroup(container: Container, private: bool, kind: str) -> None:
+def test_the_mount_shows_the_own_cgroup(container: Container, kind: str) -> None:
     """Neither the host's root nor another's can be seen."""
     need("pids")
-    if private:
-        container.bundle.namespace("cgroup")
-    elif kind == "cgroup2":
-        pytest.skip("without a namespace a mount of cgroup2 shows the host's")
-    container.bundle.resources["pids"] = {"limit": 77}
-    container.bundle.mount("/sys/fs/cgroup", kind, "cgroup", ["nosuid", "noexec", "nodev", "ro"])
-    container.bundle.sh(
+    container.bundle.namespace("cgroup")
+    with_cgroup_mount(container, kind, "ro").sh(
         "cat /sys/fs/cgroup/pids.max; head -n 1 /sys/fs/cgroup/cgroup.procs;"
         " mkdir /sys/fs/cgroup/x 2>&1; ls /sys/fs/cgroup/system.slice 2>&1;"
         " echo 5 2>&1 >/sys/fs/cgroup/pids.max"
@@ -390,6 +392,56 @@ def test_the_mount_shows_the_own_cgroup(container: Container, private: bool, kin
     assert "No such file" in lines[3]
     assert container.runtime.run("state", container.id).status == 0
     assert setting(container, "pids.max") == "77"
+
+
+def unified_mount() -> Mount:
+    """The host's mount of cgroup v2, with its options."""
+    [found] = [mount for mount in parse_mounts(host_mountinfo()) if mount.kind == "cgroup2"]
+    return found
+
+
+@pytest.mark.rows("R122")
+@pytest.mark.departs("runc", "R122: a new instance, without the options")
+@pytest.mark.departs("crun", "R122: before 1.27 a new instance without the options")
+def test_the_host_s_mount_keeps_its_options(container: Container) -> None:
+    """A new instance without options would take nsdelegate from every mount of the host."""
+    before = unified_mount()
+    if "nsdelegate" not in before.data:
+        pytest.skip("the host's cgroup2 is mounted without nsdelegate: nothing to lose")
+    with_cgroup_mount(container, "cgroup", "ro").sh("grep ' - cgroup2 ' /proc/self/mountinfo")
+    [inside] = parse_mounts(container.finish())
+    assert unified_mount() == before
+    assert inside.data == before.data
+
+
+@pytest.mark.rows("R122")
+def test_without_a_namespace_the_host_s_cgroups_are_shown(container: Container) -> None:
+    """The path in /proc/self/cgroup leads to the own one, as node agents rely on."""
+    need("pids")
+    with_cgroup_mount(container, "cgroup", "ro").sh(
+        "own=/sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup); cat $own/pids.max;"
+        " mkdir $own/x 2>&1; mkdir /sys/fs/cgroup/x 2>&1; ls /sys/fs/cgroup"
+    )
+    lines = container.finish().splitlines()
+    assert lines[0] == "77"
+    assert all("Read-only file system" in line for line in lines[1:3]), lines
+    assert set(lines[3:]) >= {path.name for path in mount_point().glob("cgroup.*")}
+    assert "cgroup.type" not in lines[3:]  # which every cgroup has but the root
+
+
+@pytest.mark.rows("R122")
+@pytest.mark.departs("runc", "R122: shows the host's, read only or not")
+@pytest.mark.departs("crun", "R122: shows the host's, read only or not")
+def test_a_user_namespace_is_shown_its_own_cgroup(container: Container) -> None:
+    """The host's root is not for it to see, and not to write to."""
+    need("pids")
+    with_user(container.bundle)
+    with_cgroup_mount(container, "cgroup", "rw").sh(
+        "cat /sys/fs/cgroup/pids.max; ls /sys/fs/cgroup/system.slice 2>&1"
+    )
+    lines = container.finish().splitlines()
+    assert lines[0] == "77"
+    assert "No such file" in lines[1]
 
 
 def owned(container: Container) -> tuple[int, set[str]]:

@@ -1,4 +1,9 @@
-"""Mounts of type cgroup (R93, R122): cgroup2, or a tmpfs with a directory per v1 hierarchy."""
+"""Mounts of type cgroup (R93, R122): cgroup2, or a tmpfs with a directory per v1 hierarchy.
+
+In a new cgroup namespace a new instance shows the container's own cgroup. Without one, what
+the host has mounted is cloned: a new instance of cgroup2 would have default options, and in the
+first cgroup namespace the kernel takes those for the whole host's (nsdelegate would be lost).
+"""
 
 from __future__ import annotations
 
@@ -18,7 +23,7 @@ UNIFIED = ""  # the name of the v2 hierarchy in Settings.cgroups
 
 
 def mount_cgroup(plan: Plan, settings: Settings, path: str, options: MountOptions) -> None:
-    """Show the container its own cgroups at a path."""
+    """Show the container cgroups at a path: its own, or the host's (see open_shown)."""
     hierarchies = settings.cgroups | settings.staying
     if set(hierarchies) <= {UNIFIED}:
         _mount_hierarchy(plan, settings, UNIFIED, path, options.set)
@@ -37,17 +42,32 @@ def mount_cgroup(plan: Plan, settings: Settings, path: str, options: MountOption
     plan.close("cgroup root")
 
 
-def open_own(plan: Plan, settings: Settings) -> None:
-    """Clone the container's own cgroup directories while the host's paths can be seen."""
+def open_shown(plan: Plan, settings: Settings) -> None:
+    """Clone the cgroup directories to be shown while the host's paths can be seen."""
     if settings.shows_cgroups() and not settings.is_new("cgroup"):
         plan.at = ".mounts"
         done = set()
         hierarchies = settings.cgroups | settings.staying
+        whole = _shows_the_host(settings, hierarchies)
         for controller, (mountpoint, directory) in hierarchies.items():
             if mountpoint not in done:
                 slot = plan.slot("cgroup " + controller)
-                plan.add(op.open_tree(slot, AT_FDCWD, directory, c.OPEN_TREE_CLONE))
+                shown = mountpoint if whole else directory
+                plan.add(op.open_tree(slot, AT_FDCWD, shown, c.OPEN_TREE_CLONE))
             done.add(mountpoint)
+
+
+def _shows_the_host(settings: Settings, hierarchies: dict[str, tuple[str, str]]) -> bool:
+    """On v2 alone, a container in the host's cgroup namespace sees what the namespace has.
+
+    So do node agents and privileged pods expect it, of runc and of crun. Not so with a user
+    namespace: what is let into the container there was not the host's root (CVE-2023-25809).
+    """
+    return (
+        set(hierarchies) == {UNIFIED}
+        and not {"cgroup", "user"} & set(settings.namespaces())
+        and settings.facts.privileged
+    )
 
 
 def _mount_tmpfs(plan: Plan, path: str) -> None:

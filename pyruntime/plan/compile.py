@@ -54,7 +54,7 @@ def _on_the_host(plan: Plan, settings: Settings) -> None:
     namespaces.open_cgroups(plan, settings)
     namespaces.limit_devices(plan, settings)
     if settings.facts.privileged:
-        cgroup_mounts.open_own(plan, settings)
+        cgroup_mounts.open_shown(plan, settings)
     namespaces.join_given(plan, settings)
 
 
@@ -68,7 +68,7 @@ def _build_root(plan: Plan, settings: Settings) -> None:
     """Mounts, devices and links below the root, still seen from outside of it."""
     if not settings.facts.privileged:
         _open_sources(plan, settings)
-        cgroup_mounts.open_own(plan, settings)
+        cgroup_mounts.open_shown(plan, settings)
     rootfs.attach_root(plan, settings)
     mounts.mount_all(plan, settings)
     devices.make_all(plan, settings)

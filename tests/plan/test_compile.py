@@ -66,6 +66,18 @@ def test_without_a_cgroup_namespace_the_own_directory_is_shown() -> None:
     assert not found.has("fsopen", type="cgroup")
 
 
+@pytest.mark.rows("R122")
+@pytest.mark.parametrize("kinds, shown", [((), ""), (("user",), "/c"), (("cgroup",), None)])
+def test_which_cgroup_of_v2_is_shown(kinds: tuple[str, ...], shown: str | None) -> None:
+    """The host's root, the own directory, or a new instance."""
+    mount = {"destination": "/sys/fs/cgroup", "type": "cgroup"}
+    document = config(mounts=[mount], linux={"namespaces": namespaces("mount", *kinds)})
+    found = rows(document, cgroups={"": ("/sys/fs/cgroup", "/sys/fs/cgroup/c")})
+    assert found.has("fsopen", type="cgroup2") == (shown is None)
+    if shown is not None:
+        assert found.has("open_tree", slot="cgroup ", path="/sys/fs/cgroup" + shown)
+
+
 @pytest.mark.rows("R93")
 def test_controllers_that_share_a_hierarchy_get_a_link() -> None:
     mount = {"destination": "/sys/fs/cgroup", "type": "cgroup"}

@@ -38,7 +38,7 @@ def _make(machine: Machine, place: Path, say: Say) -> None:
     try:
         disk = scratch / "disk.qcow2"
         command = ["qemu-img", "create", "-q", "-f", "qcow2", "-F", "raw"]
-        base = ["-b", str((machine.image / "root.ext4").resolve())]
+        base = ["-b", "../root.ext4"]  # as seen from the layer: a cache may be moved
         run([*command, *base, str(disk)], "making the layer above the root disk")
         with Guest(machine) as guest:
             uptime = guest.boot(disk, keep=True)
