@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import signal
 import stat
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ MIB = 1 << 20
 OURS = pytest.mark.departs
 FITNESS = pytest.mark.departs("crun", "R163: no such check")
 DELEGATE = Path("/sys/kernel/cgroup/delegate")
+IN_MODIFY = 2  # inotify(7)
 
 
 @pytest.fixture(autouse=True)
@@ -37,6 +40,26 @@ def unified() -> Path:
 def procs(path: Path) -> list[int]:
     """The processes of a cgroup."""
     return [int(word) for word in (path / "cgroup.procs").read_text().split()]
+
+
+@contextmanager
+def watched(path: Path) -> Iterator[Callable[[], bool]]:
+    """A function that says whether anybody has written to the file since it was last asked."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    fd = libc.inotify_init1(os.O_NONBLOCK | os.O_CLOEXEC)
+    if fd < 0 or libc.inotify_add_watch(fd, os.fsencode(path), IN_MODIFY) < 0:
+        raise OSError(ctypes.get_errno(), f"inotify on {path}")
+
+    def written() -> bool:
+        try:
+            return bool(os.read(fd, 4096))
+        except BlockingIOError:
+            return False
+
+    try:
+        yield written
+    finally:
+        os.close(fd)
 
 
 @pytest.fixture
@@ -74,12 +97,31 @@ def test_controllers_are_enabled_all_the_way_down(container: Container, outer: P
 
 @pytest.mark.rows("R161")
 def test_the_process_is_born_there(container: Container) -> None:
-    """CLONE_INTO_CGROUP: nobody moves it, so what it took of the memory is charged there."""
+    """And what it takes of the memory is charged there."""
     container.create()
     assert procs(directory(container)) == [container.pid]
     assert cgroups_of(container.pid)[""] == container.bundle.cgroups_path
     if "memory" in controllers():
         assert int(setting(container, "memory.current")) > 0
+
+
+@pytest.mark.rows("R161")
+@OURS("runc", "R161: moves the process, by cgroup.procs")
+@OURS("crun", "R161: moves the process, by cgroup.procs")
+def test_nobody_moves_the_process(container: Container) -> None:
+    """CLONE_INTO_CGROUP, of init and exec: neither is ever written to cgroup.procs."""
+    place = directory(container)
+    place.mkdir()
+    with watched(place / "cgroup.procs") as written:
+        container.create().start()
+        assert procs(place) == [container.pid]
+        result = container.exec("cat", "/proc/self/cgroup")
+        assert path_in(result.stdout) == container.bundle.cgroups_path, str(result)
+        assert not written()
+        with Occupied(place):
+            assert written()  # the watch sees those who come in the other way
+    container.stop().delete()
+    place.rmdir()
 
 
 @pytest.mark.rows("R163", "R36")
@@ -311,6 +353,26 @@ def test_kill_all_reaches_every_group_below(container: Container) -> None:
     container.wait_stopped()
     container.delete()
     assert not own.exists()
+
+
+@pytest.mark.rows("R38", "R292")
+@OURS("runc", "R292: cgroup.kill came with 1.2")
+@OURS("crun", "R292: depends on the version")
+def test_kill_all_is_one_write(container: Container) -> None:
+    """By cgroup.kill, which no fork can escape, and not by one signal after the other."""
+    container.bundle.without_namespace("pid")
+    container.bundle.sh("sleep 1001 & sleep 1001 & echo ready; wait")
+    container.create().start()
+    container.wait_output("ready")
+    kill = directory(container) / "cgroup.kill"
+    if not kill.exists():
+        pytest.skip("the kernel has no cgroup.kill (Linux 5.14)")
+    pids = procs(directory(container))
+    assert len(pids) == 3
+    with watched(kill) as written:
+        container.runtime.ok("kill", "--all", container.id, "KILL")
+        assert written()
+    wait_for(lambda: not any(alive(pid) for pid in pids), f"the end of {pids}")
 
 
 @pytest.mark.rows("R292")

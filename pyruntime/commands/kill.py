@@ -33,7 +33,7 @@ def kill(container: state.Container, signal: int, everybody: bool = False) -> No
     """
     descriptor = processes.open_pidfd(container.pid, container.started) if container.pid else -1
     if everybody or (signal == SIGKILL and not _has_pid_namespace(container)):
-        container.cgroup().signal(signal)
+        _signal_everybody(container, signal)
         if everybody or descriptor != -1:
             _close(descriptor)
             return
@@ -43,6 +43,14 @@ def kill(container: state.Container, signal: int, everybody: bool = False) -> No
     _close(descriptor)
     if signal == SIGKILL and container.cgroup().frozen():
         container.cgroup().thaw()  # on v1 a frozen process dies only when it is thawed
+
+
+def _signal_everybody(container: state.Container, signal: int) -> None:
+    cgroup = container.cgroup()
+    if signal == SIGKILL:
+        cgroup.kill()  # one write of cgroup.kill, which nobody escapes by forking
+    else:
+        cgroup.signal(signal)
 
 
 def _close(descriptor: int) -> None:
