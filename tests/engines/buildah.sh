@@ -46,6 +46,13 @@ step build-failing build <<<"FROM $IMAGE
 RUN echo before; exit 5"
 step build-not-found build <<<"FROM $IMAGE
 RUN [\"/no/such/program\"]"
+logged() {
+    build --runtime-flag "log=$WORK/build.log" --runtime-flag log-format=json <<<"FROM $IMAGE
+RUN [\"/no/such/program\"]"
+    echo "build $?"
+    log_lines "$WORK/build.log"
+}
+step build-log logged
 step build-output build <<<"FROM $IMAGE
 RUN echo to-stdout; echo to-stderr >&2; tty || true"
 step build-layers build --layers <<<"FROM $IMAGE

@@ -131,6 +131,7 @@ step life-exec-stdin eval 'echo typed | ctr task exec --exec-id three life cat'
 step life-exec-cwd ctr task exec --exec-id four --cwd /tmp life pwd
 step life-exec-user ctr task exec --exec-id user --user 1000:1000 life id
 step life-exec-not-found ctr task exec --exec-id five life /no/such/program
+step life-log log_lines "$WORK/state/io.containerd.runtime.v2.task/default/life/log.json"
 step life-exec-detached eval 'ctr task exec -d --exec-id six life sh -c "echo detached >/tmp/file"; eventually ctr task exec --exec-id seven life grep -q detached /tmp/file && echo done'
 paused() {
     ctr task pause life && task_state life

@@ -133,6 +133,8 @@ step life-exec-stdin eval 'echo typed | docker exec -i life cat'
 step life-exec-terminal on_terminal 'docker exec -t life sh -c "tty; test -t 1 && echo terminal; exit 6"'
 step life-exec-not-found refusal docker exec life /no/such/program
 step life-exec-not-executable refusal docker exec life /etc/passwd
+life_log() { log_lines "$WORK/exec/containerd/daemon/io.containerd.runtime.v2.task/moby/$(field '{{.Id}}' life)/log.json"; }
+step life-log life_log
 step life-exec-detached eval 'docker exec -d life sh -c "echo detached >/tmp/file"; eventually docker exec life grep -q detached /tmp/file && echo done'
 step life-exec-seccomp docker exec life grep -E 'Seccomp:|CapEff' /proc/self/status
 if bounded "$CAP_SYS_RESOURCE"; then

@@ -44,6 +44,16 @@ step run-stdin eval 'echo typed | run -i "$IMAGE" cat'
 step run-terminal on_terminal 'run -t $IMAGE sh -c "tty; stty rows 30 columns 90; stty size; test -t 0 && echo terminal"'
 step run-not-found run "$IMAGE" /no/such/program
 step run-not-executable run "$IMAGE" /etc/passwd
+# refused_log PROGRAM: what the runtime logs when a create is refused
+refused_log() {
+    podman create --name refused --network none "$IMAGE" "$1" >/dev/null
+    podman start refused
+    echo "start $?"
+    log_lines "$WORK/podman-run/overlay-containers/$(field '{{.Id}}' refused)/userdata/oci-log"
+    podman rm refused >/dev/null
+}
+step log-not-found refused_log /no/such/program
+step log-not-executable refused_log /etc/passwd
 step run-bad-cwd run --workdir /etc/passwd "$IMAGE" true
 step run-user run --user guest:extra "$IMAGE" id
 step run-groups run --user 1000:1000 --group-add 3000 "$IMAGE" id

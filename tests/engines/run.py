@@ -116,9 +116,10 @@ def missing(engine: str) -> str:
 
 
 def hierarchies() -> list[Path]:
-    """Where the cgroup hierarchies are mounted."""
+    """Where the cgroup hierarchies are mounted; not where somebody has one of them once more."""
     lines = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
-    return [Path(line[1]) for line in lines if line[2] in ("cgroup", "cgroup2")]
+    places = [Path(line[1]) for line in lines if line[2] in ("cgroup", "cgroup2")]
+    return [place for place in places if place.is_relative_to("/sys/fs/cgroup")]
 
 
 def _inherit_cpus(group: Path) -> None:

@@ -53,6 +53,20 @@ prints() {
     [[ $("$@" 2>&1) == *"$text"* ]]
 }
 
+# log_lines FILE: what a runtime wrote to its log of JSON lines, without times and what differs
+# from run to run; runtimes name themselves, and runc has one phrase more
+log_lines() {
+    eventually test -s "$1" || return
+    "$PYTHON" -c '
+import json, re, sys
+for line in open(sys.argv[1]):
+    entry = json.loads(line)
+    said = entry["msg"].replace("unable to start container process: ", "")
+    said = re.sub("^(runc|pyruntime) create", "RUNTIME create", said)
+    print(sorted(entry), entry["level"], re.sub("[0-9a-f]{64}", "ID", said))
+' "$1"
+}
+
 # gone PID: whether there is no such process any more
 gone() { [ ! -e "/proc/$1" ]; }
 

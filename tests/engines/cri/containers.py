@@ -112,6 +112,7 @@ def exec_output(node: Node) -> None:
         container.exec("/no/such/program")
     with refused():
         container.exec("/etc/passwd")
+    container.print_runtime_log()
     container.remove()
 
 

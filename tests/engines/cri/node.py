@@ -309,6 +309,13 @@ class Container:
         for line in sorted(lines, key=lambda line: line.partition(" ")[0], reverse=True):
             print(line)
 
+    def print_runtime_log(self) -> None:
+        """What the runtime has written to its log of JSON lines, without the times."""
+        bundles = self.pod.node.work / "state/io.containerd.runtime.v2.task/k8s.io"
+        for line in (bundles / self.id / "log.json").read_text().splitlines():
+            entry = json.loads(line)
+            print("logged", sorted(entry), entry["level"], plain(entry["msg"]))
+
     def print_status(self) -> None:
         """Its state, exit code, the reason and the message."""
         status = self.status()
