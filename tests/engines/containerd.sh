@@ -57,7 +57,14 @@ ctr image import "$IMAGE_FILE" >"$RESULTS/load" 2>&1 ||
 step run run "$IMAGE" first sh -c 'echo hello; exit 7'
 step run-not-found run "$IMAGE" absent /no/such/program
 step run-not-executable run "$IMAGE" refused /etc/passwd
-step after-failure eval 'ctr container ls -q; ctr task ls -q'
+left() {
+    ctr task ls -q
+    ctr container ls -q
+    ls -A /run/containerd/runc/default 2>/dev/null | grep -v "^~seccomp$"
+    find /sys/fs/cgroup -mindepth 3 -path "*/default/*" -type d
+    nothing_stays containerd-shim "$WORK/state/[^ ]*/rootfs "
+}
+step after-failure left
 # A program can end before ctr has told its terminal the size; that is logged.
 on_ctr_terminal() (
     set -o pipefail
@@ -197,4 +204,4 @@ daemon_killed() {
     kill_and_remove survivor
 }
 step daemon-killed daemon_killed
-step nothing-left eval 'ctr task ls -q; ctr container ls -q; ls -A /run/containerd/runc/default 2>/dev/null | grep -v "^~seccomp$"; find /sys/fs/cgroup -mindepth 3 -path "*/default/*" -type d'
+step nothing-left left

@@ -58,6 +58,13 @@ step run-refused run --memory 1 "$IMAGE" true
 step run-not-executable run "$IMAGE" /etc/passwd
 step run-not-found run "$IMAGE" /no/such/program
 step run-not-in-path run "$IMAGE" no-such-program
+left() {
+    docker ps -aq
+    ls -A "$WORK/exec/runtime-runc/moby" | grep -v "^~seccomp$"
+    find /sys/fs/cgroup -regextype posix-egrep -regex ".*/[0-9a-f]{64}" -type d
+    nothing_stays containerd-shim "$WORK/(docker|exec)/[^ ]*/(merged|shm|rootfs|netns/[^ /]*) "
+}
+step after-failure left
 step run-stdin eval 'echo typed | run -i "$IMAGE" cat'
 step run-terminal on_terminal 'run -t $IMAGE sh -c "tty; test -t 0 && echo terminal; exit 3"'
 step run-user run --user guest:extra "$IMAGE" id
@@ -306,4 +313,4 @@ else
     skip userns-remap 'no /etc/subuid and /etc/subgid (uidmap)'
 fi
 step info docker info --format '{{.DefaultRuntime}} {{.CgroupDriver}}'
-step nothing-left eval 'docker ps -aq; ls -A "$WORK/exec/runtime-runc/moby" | grep -v "^~seccomp$"; find /sys/fs/cgroup -regextype posix-egrep -regex ".*/[0-9a-f]{64}" -type d'
+step nothing-left left

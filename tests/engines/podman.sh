@@ -54,6 +54,13 @@ refused_log() {
 }
 step log-not-found refused_log /no/such/program
 step log-not-executable refused_log /etc/passwd
+left() {
+    podman ps -aq
+    ls -A /run/pyruntime /run/runc 2>/dev/null | grep -vE "^~seccomp$|:$|^$"
+    find /sys/fs/cgroup -name "libpod-*" -type d
+    nothing_stays conmon "$WORK/podman[^ ]*/(merged|shm) "
+}
+step after-failure left
 step run-bad-cwd run --workdir /etc/passwd "$IMAGE" true
 step run-user run --user guest:extra "$IMAGE" id
 step run-groups run --user 1000:1000 --group-add 3000 "$IMAGE" id
@@ -327,4 +334,4 @@ step copy eval 'podman run -d --name copied --network none "$IMAGE" sleep 600 >/
 step info eval 'podman info --format "{{.Host.OCIRuntime.Name}} {{.Host.CgroupManager}}"'
 step rootfs eval 'mkdir -p $WORK/plain/bin && cp $BUSYBOX $WORK/plain/bin/sh && run --rootfs "$WORK/plain" sh -c "echo plain"'
 step systemd-off run --systemd false --entrypoint '["sh","-c"]' "$IMAGE" 'echo entry'
-step nothing-left eval 'podman ps -aq; ls -A /run/pyruntime /run/runc 2>/dev/null | grep -vE "^~seccomp$|:$|^$"; find /sys/fs/cgroup -name "libpod-*" -type d'
+step nothing-left left

@@ -80,6 +80,13 @@ on_terminal() (
     SHELL=/bin/bash script -qec ". $WORK/functions; $1" /dev/null <>"$WORK/never" | tr -d '\r'
 )
 
+# nothing_stays PROGRAM MOUNTS: wait for the end of an engine's helpers, and of the mounts that
+# match an extended regular expression
+nothing_stays() {
+    eventually eval "! pgrep -x $1" || pgrep -a -x "$1"
+    eventually eval "! grep -qE '$2' /proc/mounts" || grep -E "$2" /proc/mounts
+}
+
 # here_or_own LINKS: which of the namespaces that namespace_names printed are our own
 namespace_names='for n in net pid ipc uts; do readlink /proc/self/ns/$n; done'
 here_or_own() {
