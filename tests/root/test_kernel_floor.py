@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import socket
 import sys
 from pathlib import Path
 
@@ -35,7 +36,7 @@ CREATE = (
     "close_range",
     "memfd_create",
 )
-EXEC = ("clone3", "close_range", "memfd_create", "pidfd_open")
+EXEC = ("openat2", "clone3", "close_range", "memfd_create", "pidfd_open")
 KILL = ("pidfd_open", "pidfd_send_signal")
 # What nothing depends on, or has another way.
 SPARED = ("faccessat2", "pidfd_getfd", "keyctl", "bpf", "copy_file_range", "renameat2", "execveat")
@@ -132,6 +133,26 @@ def test_exec_refuses(container: Container, call: str) -> None:
     assert container.exec("true").status == 0
 
 
+@pytest.mark.rows("R291")
+def test_exec_without_statx(container: Container) -> None:
+    """As create: its init cannot read the plan."""
+    container.create().start()
+    result = without(container.runtime, "statx", "exec", container.id, "true")
+    assert result.status == 255, str(result)
+    assert "could not read its plan" in result.stderr
+    assert container.status() == "running"
+
+
+@pytest.mark.rows("R293", "R38")
+@pytest.mark.parametrize("call", KILL)
+def test_forced_delete_refuses(container: Container, call: str) -> None:
+    """And the container is there as before."""
+    container.create().start()
+    result = without(container.runtime, call, "delete", "--force", container.id)
+    check_explained(result, call)
+    assert container.status() == "running"
+
+
 @pytest.mark.rows("R292", "R38")
 @pytest.mark.parametrize("call", KILL)
 def test_kill_refuses(container: Container, call: str) -> None:
@@ -165,6 +186,24 @@ def test_a_hook_without_pidfd_open(container: Container, host: Host) -> None:
     container.bundle.save()
     words = ["create", "--bundle", str(container.bundle.path), container.id]
     check_explained(without(container.runtime, "pidfd_open", *words), "pidfd_open")
+    host.clean(container)
+
+
+@pytest.mark.rows("R234", "R1")
+def test_a_listener_without_pidfd_getfd(container: Container, host: Host, workplace: Path) -> None:
+    """The agent could not be given it: no container, and the error says why."""
+    with socket.socket(socket.AF_UNIX) as agent:
+        agent.bind(str(workplace / "agent"))
+        agent.listen()
+        container.bundle.linux["seccomp"] = {
+            "defaultAction": "SCMP_ACT_ALLOW",
+            "listenerPath": str(workplace / "agent"),
+            "syscalls": [{"names": ["getcwd"], "action": "SCMP_ACT_NOTIFY"}],
+        }
+        container.bundle.process["noNewPrivileges"] = True
+        container.bundle.save()
+        words = ["run", "--bundle", str(container.bundle.path), container.id]
+        check_explained(without(container.runtime, "pidfd_getfd", *words), "pidfd_getfd")
     host.clean(container)
 
 
