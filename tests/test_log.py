@@ -169,14 +169,16 @@ def test_an_unknown_form_is_refused() -> None:
     [
         ("{}/none/log", "no such file or directory"),
         ("{}", "is a directory"),
-        ("{}/\0", "embedded null byte"),
+        ("{}/\0", "embedded null "),  # "byte"; "character in path" since Python 3.13
     ],
 )
 def test_a_log_that_cannot_be_opened(tmp_path: Path, path: str, reason: str) -> None:
     name = path.format(tmp_path)
     with pytest.raises(PyruntimeError) as caught:
         Log(name).open()
-    assert str(caught.value) == f"open {name}: {reason}"
+    text = str(caught.value)
+    assert text.startswith(f"open {name}: ")
+    assert reason in text
 
 
 def test_a_full_disk_does_not_hide_the_error(capfd: pytest.CaptureFixture[str]) -> None:
