@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -306,7 +308,9 @@ def test_no_pids(container: Container) -> None:
     need("pids")
     container.bundle.config["ociVersion"] = "1.3.0"
     container.bundle.sh("(true) && echo forked; sleep 1000")
-    create(container, pids={"limit": 0}).start().wait_stopped()
+    create(container, pids={"limit": 0})
+    assert setting(container, "pids.max") == "0"
+    container.start().wait_stopped()
     assert container.output() == ""
 
 
@@ -402,6 +406,47 @@ def test_block_weight_of_a_device(container: Container) -> None:
     elif container.runtime.name == "pyruntime":
         assert f'{major}:{minor} {value}\\" to {directory(container)}/{file}' in result.stderr
         assert "BFQ" in result.stderr
+
+
+@pytest.fixture
+def scheduled(workplace: Path) -> Iterator[tuple[int, int]]:
+    """The numbers of a disk that BFQ schedules: a loop device of the test's own."""
+    file = workplace / "disk"
+    with file.open("wb") as made:
+        made.truncate(1 << 24)
+    done = subprocess.run(["losetup", "-f", "--show", file], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"no loop device: {done.stderr.strip()}")
+    disk = done.stdout.strip()
+    try:
+        subprocess.run(["modprobe", "-q", "bfq"], check=False)
+        place = Path("/sys/block", Path(disk).name)
+        try:
+            (place / "queue/scheduler").write_text("bfq")
+        except OSError as error:
+            pytest.skip(f"the kernel has no BFQ: {error}")
+        major, _, minor = (place / "dev").read_text().strip().partition(":")
+        yield int(major), int(minor)
+    finally:
+        subprocess.run(["losetup", "-d", disk], check=True)
+
+
+@pytest.mark.rows("R190", "R294")
+@pytest.mark.departs("crun", "R190: depends on the version")
+@pytest.mark.departs("runc", "R190: depends on the version")
+def test_weight_of_a_disk_that_is_scheduled(
+    container: Container, scheduled: tuple[int, int]
+) -> None:
+    """By create and by update; the weight of all others stays."""
+    need_file("io.bfq.weight")
+    major, minor = scheduled
+    device = {"major": major, "minor": minor}
+    create(container, blockIO={"weight": 300, "weightDevice": [{**device, "weight": 500}]})
+    found = setting(container, "io.bfq.weight").splitlines()
+    assert found == ["default 300", f"{major}:{minor} 500"]
+    update(container, {"blockIO": {"weightDevice": [{**device, "weight": 700}]}})
+    found = setting(container, "io.bfq.weight").splitlines()
+    assert found == ["default 300", f"{major}:{minor} 700"]
 
 
 @pytest.mark.rows("R188", "R189", "R190", "R36")
@@ -634,8 +679,6 @@ class Occupied:
         self.directory = directory
 
     def __enter__(self) -> int:
-        import subprocess
-
         self.process = subprocess.Popen(["sleep", "1000"])
         (self.directory / "cgroup.procs").write_text(str(self.process.pid))
         return self.process.pid

@@ -224,6 +224,26 @@ def test_podman_pod(podman: Podman) -> None:
         nothing_left(podman.root, each)
 
 
+@pytest.mark.rows("R72")
+def test_podman_under_apparmor(podman: Podman) -> None:
+    """Podman's own profile, for what a container begins with and for what is executed in it."""
+    enabled = Path("/sys/module/apparmor/parameters/enabled")
+    if not enabled.exists() or not enabled.read_text().startswith("Y"):
+        pytest.skip("AppArmor is not enabled on this host")
+    need("apparmor_parser")
+    for options, wanted in (
+        ((), r"containers-default-\S+ \(enforce\)"),
+        (("--security-opt", "apparmor=unconfined"), "unconfined"),
+    ):
+        identifier = podman.start("--network", "none", *options)
+        pid = podman.inspect(identifier, "{{.State.Pid}}")
+        first = Path(f"/proc/{pid}/attr/apparmor/current").read_text().strip()
+        assert re.fullmatch(wanted, first), first
+        shown = podman.run("exec", identifier, "cat", "/proc/self/attr/apparmor/current")
+        assert shown == first
+        podman.run("rm", "--force", "--time", "0", identifier)
+
+
 @pytest.mark.rows("R160", "R171")
 def test_podman_in_a_service(podman: Podman) -> None:
     """As a unit that Quadlet wrote runs it: below the service's cgroup, by files alone.

@@ -89,6 +89,55 @@ def test_limits_survive_systemd(container: Container, unit: Unit) -> None:
     assert unit.read("cpu.max") in ("12345 50000", "12500 50000")
 
 
+@pytest.mark.rows("R160", "R186", "R188", "R196")
+def test_limits_of_other_kinds_survive_systemd(container: Container, unit: Unit) -> None:
+    """An idle cgroup has a weight of its own for systemd; `unified` counts as its files."""
+    unified = {
+        "memory.min": str(MIB),
+        "memory.zswap.max": str(2 * MIB),
+        "io.weight": "default 77",
+        "memory.oom.group": "1",
+    }
+    container.bundle.linux["resources"] = {"cpu": {"idle": 1}, "unified": unified}
+    container.create().start()
+    expected = {"cpu.idle": "1", **unified}
+    for _ in range(2):
+        assert {name: unit.read(name) for name in expected} == expected
+        shown = unit.show("MemoryMin", "MemoryZSwapMax", "IOWeight")
+        assert shown == [str(MIB), str(2 * MIB), "77"]
+        assert unit.show("CPUWeight")[0] in ("idle", "0")
+        systemctl("daemon-reload")
+
+
+@pytest.mark.rows("R160", "R164")
+def test_delegation(container: Container, unit: Unit) -> None:
+    """What a container makes of its own part of the tree is left alone by systemd."""
+    bundle = container.bundle
+    bundle.process["user"] = {"uid": 1000, "gid": 1000}
+    bundle.namespace("cgroup")
+    bundle.mount("/sys/fs/cgroup", "cgroup", "cgroup", ["nosuid", "noexec", "nodev"])
+    bundle.sh(
+        "cd /sys/fs/cgroup && mkdir mine && echo $$ >mine/cgroup.procs"
+        " && echo +pids >cgroup.subtree_control && echo 33 >mine/pids.max"
+        " && cat /proc/self/cgroup; sleep 1000"
+    )
+    container.create().start()
+    container.wait_output("0::/mine\n")
+    for _ in range(2):
+        assert unit.directory.stat().st_uid == 1000
+        assert (unit.directory / "cgroup.procs").stat().st_uid == 1000
+        assert (unit.directory / "pids.max").stat().st_uid == 0
+        assert unit.read("mine/cgroup.procs") == str(container.pid)
+        assert unit.read("mine/pids.max") == "33"
+        assert "pids" in unit.read("cgroup.subtree_control").split()
+        result = container.exec("cat", "/proc/self/cgroup")
+        assert result.stdout == "0::/mine\n", str(result)
+        systemctl("daemon-reload")
+        systemctl("set-property", "--runtime", unit.name, "CPUWeight=77")
+    container.delete("--force")
+    assert not unit.loaded()
+
+
 @pytest.mark.rows("R170")
 def test_devices_stay_refused_after_a_reload(container: Container, unit: Unit) -> None:
     container.bundle.linux["resources"] = {
