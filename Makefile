@@ -28,6 +28,9 @@ ENGINES_ARGS ?=
 VM_TESTS ?=
 VM_ARGS ?=
 VM_TIMEOUT ?= 9000
+# For conformance tests on another runtime of the guest's: make test-vm VM_TESTS=conformance
+# VM_RUNTIME=/usr/sbin/runc
+VM_RUNTIME ?=
 # Where `make docs` puts its files.
 DOCS ?= build/docs
 OFFLINE ?=
@@ -232,13 +235,14 @@ run-all-tests:
 # The guest has no compiler, no registry, and no network; emulated, it is slow.
 VM_IGNORES := --ignore=tests/packaging --ignore=tests/engines
 in_guest = $(PYTHON) -m tests.vm $(VM_ARGS) --timeout $(1) run -- \
-	make --no-print-directory run-in-guest JOBS=$(JOBS) TESTS='$(2)' PYTEST_ARGS='$(strip $(3))'
+	make --no-print-directory run-in-guest JOBS=$(JOBS) TESTS='$(2)' PYTEST_ARGS='$(strip $(3))' \
+	VM_RUNTIME='$(VM_RUNTIME)'
 
 # All of it on the command as installed: that starts half a second earlier there.
 .PHONY: run-in-guest
-run-in-guest: export RUNTIME := $(INSTALLED_TREE)/bin/pyruntime
+run-in-guest: export RUNTIME := $(or $(VM_RUNTIME),$(INSTALLED_TREE)/bin/pyruntime)
 run-in-guest: built
-	@$(MAKE) --no-print-directory $(INSTALLED_TREE)
+	@$(if $(VM_RUNTIME),,$(MAKE) --no-print-directory $(INSTALLED_TREE))
 	@$(MAKE) --no-print-directory run-all-tests PYTEST_TIMEOUT=1500
 
 LIBRARY := $(PREFIX)/lib/pyruntime

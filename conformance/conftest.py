@@ -11,6 +11,7 @@ Whatever a test leaves, the fixtures kill, delete and remove. Marks:
 
     rows("R15", ...)            the requirement rows that the test covers
     departs("runc", "R17 ...")  that runtime is known to break the text here: expected to fail
+    departs("runc<1.2", "...")  so are its releases before that one
 
 The program is named by RUNTIME; without it, bin/pyruntime of this tree is tested.
 """
@@ -20,6 +21,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -45,16 +47,32 @@ def runtime_program() -> str:
 
 
 @cache
-def runtime_name() -> str:
-    """The first word of what --version prints, such as `runc` or `crun`."""
+def runtime_version() -> list[str]:
+    """The words of the first line of --version, such as `runc version 1.1.15+ds1`."""
     try:
         version = subprocess.run(
             [runtime_program(), "--version"], capture_output=True, text=True, timeout=60
         )
     except OSError as error:
-        return f"none ({error})"
-    words = version.stdout.split()
-    return words[0] if words else "unknown"
+        return [f"none ({error})"]
+    return version.stdout.partition("\n")[0].split() or ["unknown"]
+
+
+def runtime_name() -> str:
+    """The first word of what --version prints, such as `runc` or `crun`."""
+    return runtime_version()[0]
+
+
+def release(text: str) -> tuple[int, ...]:
+    """The numbers that a release begins with: (1, 1, 15) of `1.1.15+ds1`, () of none."""
+    found = re.match(r"[0-9]+(\.[0-9]+)*", text)
+    return tuple(int(number) for number in found[0].split(".")) if found else ()
+
+
+def is_under_test(runtime: str) -> bool:
+    """Whether that runtime is: `runc`, or `runc<1.2` for releases before that one."""
+    name, _, fixed = runtime.partition("<")
+    return name == runtime_name() and (not fixed or release(runtime_version()[-1]) < release(fixed))
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -68,7 +86,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_report_header() -> str:
     """Name the runtime under test."""
-    return f"runtime under test: {runtime_program()} ({runtime_name()})"
+    return f"runtime under test: {runtime_program()} ({' '.join(runtime_version())})"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -76,7 +94,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         for mark in item.iter_markers("departs"):
             runtime, reason = mark.args
-            if runtime == runtime_name():
+            if is_under_test(runtime):
                 item.add_marker(pytest.mark.xfail(reason=reason, strict=False))
 
 

@@ -439,4 +439,5 @@ def nothing_left(runtime: Runtime, identifier: str, bundle: Bundle) -> None:
         return not found or not all(line.startswith("process: ") for line in found)
 
     wait_for(only_processes, f"the end of the processes of {identifier}")
-    assert leftovers(runtime, identifier, bundle) == []
+    found = leftovers(runtime, identifier, bundle)
+    assert not found, "\n".join(found)

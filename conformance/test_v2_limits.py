@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from conformance.bundle import Bundle
-from conformance.runtime import Container, cgroup_directories, nothing_left
+from conformance.runtime import Container, cgroup_directories, leftovers, nothing_left
 from conformance.unified import (
     controllers,
     directory,
@@ -26,9 +26,10 @@ from conformance.unified import (
 MIB = 1 << 20
 MEMORY = 64 * MIB
 IGNORED = pytest.mark.departs("runc", "R174 to R178, R184, R189, R193: silently ignored on v2")
-WEIGHTS = pytest.mark.departs("runc", "R180: another formula before 1.3.2")
-OLD_WEIGHTS = pytest.mark.departs("crun", "R180: another formula before 1.23")
-NO_BURST = pytest.mark.departs("runc", "R183, R186: came with 1.2")
+WEIGHTS = pytest.mark.departs("runc<1.3.2", "R180: another formula")
+OLD_WEIGHTS = pytest.mark.departs("crun<1.23", "R180: another formula")
+NO_BURST = pytest.mark.departs("runc<1.2", "R183, R186: not yet known")
+NO_FLAG = pytest.mark.departs("crun", "R294: update has no such option")
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +47,18 @@ def create(container: Container, **resources: Any) -> Container:
 def refused(container: Container, **resources: Any) -> str:
     """Create with these resources, which must fail and leave nothing; the error."""
     container.bundle.resources.update(resources)
-    return container.refused()
+    result = container.runtime.check_refused(container.try_create())
+    bear_the_cgroup_of_crun(container)
+    nothing_left(container.runtime, container.id, container.bundle)
+    return result.stderr
+
+
+def bear_the_cgroup_of_crun(container: Container) -> None:
+    """Expect a failure if crun has refused as it should, but left the cgroup, and only that."""
+    if container.runtime.name == "crun":
+        found = leftovers(container.runtime, container.id, container.bundle)
+        if found and all(line.startswith("cgroup: ") for line in found):
+            pytest.xfail("R1, R36: crun leaves the cgroup whose limits it could not set")
 
 
 def update(container: Container, resources: dict[str, Any]) -> None:
@@ -75,24 +87,27 @@ def test_no_limits(container: Container) -> None:
 
 # memory
 
+LIMIT_OF_NOUGHT = pytest.mark.departs("crun", "R171: sets 0, and the container is killed")
+NO_LIMIT = pytest.mark.departs("runc", "R173: wants a limit of the memory, too")
+
 
 @pytest.mark.parametrize(
     ("memory", "expected"),
     [
-        pytest.param(memory, expected, marks=pytest.mark.rows(*rows.split()))
-        for memory, expected, rows in [
-            ({"limit": MEMORY}, {"max": MEMORY, "swap.max": "max"}, "R171"),
-            ({"limit": -1}, {"max": "max", "swap.max": "max"}, "R171"),
-            ({"limit": 0}, {"max": "max"}, "R171"),
-            ({"limit": MEMORY + 5}, {"max": MEMORY}, "R171"),  # the kernel counts in pages
-            ({"reservation": MEMORY}, {"low": MEMORY, "max": "max"}, "R172"),
-            ({"limit": MEMORY, "swap": 3 * MEMORY}, {"swap.max": 2 * MEMORY}, "R173"),
-            ({"limit": MEMORY, "swap": MEMORY}, {"swap.max": 0, "max": MEMORY}, "R173"),
-            ({"limit": MEMORY, "swap": -1}, {"swap.max": "max", "max": MEMORY}, "R173"),
-            ({"limit": -1, "swap": -1}, {"swap.max": "max", "max": "max"}, "R173"),
-            ({"limit": -1, "swap": MEMORY}, {"swap.max": MEMORY, "max": "max"}, "R173"),
-            ({"limit": MEMORY, "disableOOMKiller": False}, {"max": MEMORY}, "R177"),
-            ({"limit": MEMORY, "checkBeforeUpdate": True}, {"max": MEMORY}, "R179"),
+        pytest.param(memory, expected, marks=[pytest.mark.rows(*rows.split()), *marks])
+        for memory, expected, rows, marks in [
+            ({"limit": MEMORY}, {"max": MEMORY, "swap.max": "max"}, "R171", []),
+            ({"limit": -1}, {"max": "max", "swap.max": "max"}, "R171", []),
+            ({"limit": 0}, {"max": "max"}, "R171", [LIMIT_OF_NOUGHT]),
+            ({"limit": MEMORY + 5}, {"max": MEMORY}, "R171", []),  # the kernel counts in pages
+            ({"reservation": MEMORY}, {"low": MEMORY, "max": "max"}, "R172", []),
+            ({"limit": MEMORY, "swap": 3 * MEMORY}, {"swap.max": 2 * MEMORY}, "R173", []),
+            ({"limit": MEMORY, "swap": MEMORY}, {"swap.max": 0, "max": MEMORY}, "R173", []),
+            ({"limit": MEMORY, "swap": -1}, {"swap.max": "max", "max": MEMORY}, "R173", []),
+            ({"limit": -1, "swap": -1}, {"swap.max": "max", "max": "max"}, "R173", []),
+            ({"limit": -1, "swap": MEMORY}, {"swap.max": MEMORY, "max": "max"}, "R173", [NO_LIMIT]),
+            ({"limit": MEMORY, "disableOOMKiller": False}, {"max": MEMORY}, "R177", []),
+            ({"limit": MEMORY, "checkBeforeUpdate": True}, {"max": MEMORY}, "R179", []),
         ]
     ],
 )
@@ -121,13 +136,16 @@ def test_hierarchy_is_what_v2_has(container: Container) -> None:
     assert setting(container, "memory.max") == str(MEMORY)
 
 
+BELOW_NOUGHT = pytest.mark.departs("crun", "R171: every negative number is no limit")
+
+
 @pytest.mark.rows("R36", "R4")
 @pytest.mark.parametrize(
     "memory",
     [
         pytest.param({"swap": MEMORY}, marks=pytest.mark.rows("R173")),
         pytest.param({"limit": 2 * MEMORY, "swap": MEMORY}, marks=pytest.mark.rows("R173")),
-        pytest.param({"limit": -5}, marks=pytest.mark.rows("R171")),
+        pytest.param({"limit": -5}, marks=[pytest.mark.rows("R171"), BELOW_NOUGHT]),
         pytest.param({"kernel": MEMORY}, marks=[pytest.mark.rows("R174"), IGNORED]),
         pytest.param({"kernelTCP": MEMORY}, marks=[pytest.mark.rows("R175"), IGNORED]),
         pytest.param({"swappiness": 60}, marks=[pytest.mark.rows("R176"), IGNORED]),
@@ -234,6 +252,7 @@ def test_cpu(container: Container, cpu: dict[str, Any], file: str, value: str) -
 
 @pytest.mark.rows("R183", "R294")
 @NO_BURST
+@pytest.mark.departs("crun", "R183: writes the quota first, always")
 def test_burst_rises_and_falls_with_its_quota(container: Container) -> None:
     """Neither may be written first in every case: a burst never exceeds the quota."""
     need_file("cpu.max.burst")
@@ -246,6 +265,7 @@ def test_burst_rises_and_falls_with_its_quota(container: Container) -> None:
 
 @pytest.mark.rows("R186", "R294")
 @NO_BURST
+@pytest.mark.departs("crun", "R186: writes the weight first, always")
 def test_idle_comes_and_goes(container: Container) -> None:
     """While a cgroup is idle its weight cannot be written: that is left for later."""
     need_file("cpu.idle")
@@ -301,7 +321,7 @@ def test_pids(container: Container, limit: int, value: str) -> None:
 
 
 @pytest.mark.rows("R187")
-@pytest.mark.departs("runc", "R187: 0 is no limit before 1.4")
+@pytest.mark.departs("runc<1.4", "R187: 0 is no limit")
 @pytest.mark.departs("crun", "R187: 0 is no limit")
 def test_no_pids(container: Container) -> None:
     """0 is a limit: the process runs, and cannot fork."""
@@ -337,25 +357,38 @@ def a_disk() -> tuple[int, int]:
     pytest.skip("the host has no disk but loop and memory devices")
 
 
-@pytest.mark.rows("R191", "R294")
+@pytest.mark.rows("R191")
 def test_throttles_share_a_line(container: Container) -> None:
-    """Four lists become the four keys of the device's one line; an update changes one."""
+    """Four lists become the four keys of the device's one line."""
     need("io")
+    device = "{}:{}".format(*a_disk())
+    create(container, blockIO=throttles(read=300))
+    line = f"{device} rbps=1048576 wbps=2097152 riops=300 wiops=400"
+    assert setting(container, "io.max") == line
+
+
+@pytest.mark.rows("R191", "R294")
+@pytest.mark.departs("runc<1.4", "R294: an update has only the weight of blockIO")
+def test_an_update_changes_one_throttle(container: Container) -> None:
+    need("io")
+    device = "{}:{}".format(*a_disk())
+    create(container, blockIO=throttles(read=300))
+    changed = {"throttleReadIOPSDevice": throttles(read=500)["throttleReadIOPSDevice"]}
+    update(container, {"blockIO": changed})
+    line = f"{device} rbps=1048576 wbps=2097152 riops=500 wiops=400"
+    assert setting(container, "io.max") == line
+
+
+def throttles(read: int) -> dict[str, Any]:
+    """All four of the disk; `read` are the reads in a second."""
     major, minor = a_disk()
     device = {"major": major, "minor": minor}
-    create(
-        container,
-        blockIO={
-            "throttleReadBpsDevice": [{**device, "rate": 1048576}],
-            "throttleWriteBpsDevice": [{**device, "rate": 2097152}],
-            "throttleReadIOPSDevice": [{**device, "rate": 300}],
-            "throttleWriteIOPSDevice": [{**device, "rate": 400}],
-        },
-    )
-    line = f"{major}:{minor} rbps=1048576 wbps=2097152 riops={{}} wiops=400"
-    assert setting(container, "io.max") == line.format(300)
-    update(container, {"blockIO": {"throttleReadIOPSDevice": [{**device, "rate": 500}]}})
-    assert setting(container, "io.max") == line.format(500)
+    return {
+        "throttleReadBpsDevice": [{**device, "rate": 1048576}],
+        "throttleWriteBpsDevice": [{**device, "rate": 2097152}],
+        "throttleReadIOPSDevice": [{**device, "rate": read}],
+        "throttleWriteIOPSDevice": [{**device, "rate": 400}],
+    }
 
 
 @pytest.mark.rows("R191")
@@ -586,6 +619,7 @@ def test_unified_comes_last(container: Container) -> None:
 
 
 @pytest.mark.rows("R196")
+@pytest.mark.departs("runc<1.2", "R196: writes all the lines at once")
 def test_unified_of_several_lines(container: Container) -> None:
     """One write a line: the kernel takes only one device at a time."""
     need("io")
@@ -646,9 +680,12 @@ def test_a_controller_that_the_parent_does_not_pass_on(container: Container) -> 
                 if container.runtime.name == "pyruntime":
                     assert "controller memory is not enabled" in result.stderr, result.stderr
                     assert f"{outer} has processes" in result.stderr, result.stderr
+                    # Others enable there what threads can share, and leave it so.
+                    assert (outer / "cgroup.subtree_control").read_text().strip() == ""
+                bear_the_cgroup_of_crun(container)
                 assert not (outer / "inner").exists()
-            assert (outer / "cgroup.subtree_control").read_text().strip() == ""
     finally:
+        container.clean()
         bundle.linux["cgroupsPath"] = parent
         outer.rmdir()
 
@@ -738,8 +775,14 @@ def test_a_refused_update_changes_nothing(container: Container) -> None:
             ("--cpuset-cpus 0", "cpuset.cpus", "0", "R185", []),
             ("--cpuset-mems 0", "cpuset.mems", "0", "R185", []),
             ("--cpu-share 1024", "cpu.weight", "100", "R180", [WEIGHTS, OLD_WEIGHTS]),
-            ("--cpu-idle 1", "cpu.idle", "1", "R186", [NO_BURST]),
-            ("--cpu-quota 20000 --cpu-burst 1000", "cpu.max.burst", "1000", "R183", [NO_BURST]),
+            ("--cpu-idle 1", "cpu.idle", "1", "R186", [NO_BURST, NO_FLAG]),
+            (
+                "--cpu-quota 20000 --cpu-burst 1000",
+                "cpu.max.burst",
+                "1000",
+                "R183",
+                [NO_BURST, NO_FLAG],
+            ),
             ("--pids-limit 30", "pids.max", "30", "R187", []),
             ("--pids-limit=-1", "pids.max", "max", "R187", []),
         ]
@@ -777,6 +820,7 @@ def test_a_refused_limit_leaves_no_cgroup(container: Container, bundle: Bundle) 
     bundle.resources["unified"] = {"memory.max": "nonsense"}
     result = container.runtime.check_refused(container.try_create())
     assert result.stderr
+    bear_the_cgroup_of_crun(container)
     nothing_left(container.runtime, container.id, bundle)
     if container.runtime.name == "pyruntime":
         assert cgroup_directories(path) == []

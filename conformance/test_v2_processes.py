@@ -27,6 +27,7 @@ from conformance.unified import controllers, directory, mount_point, need, path_
 MIB = 1 << 20
 OURS = pytest.mark.departs
 FITNESS = pytest.mark.departs("crun", "R163: no such check")
+OLD_FITNESS = pytest.mark.departs("runc<1.2", "R163: a warning only")
 DELEGATE = Path("/sys/kernel/cgroup/delegate")
 IN_MODIFY = 2  # inotify(7)
 
@@ -82,6 +83,7 @@ def outer(container: Container) -> Iterator[Path]:
 
 
 @pytest.mark.rows("R165", "R160")
+@OURS("crun", "R165: does not enable rdma")
 def test_controllers_are_enabled_all_the_way_down(container: Container, outer: Path) -> None:
     """In every cgroup above the container's, and not in its own: it may hold processes."""
     container.bundle.linux["cgroupsPath"] += "/a/b"
@@ -126,6 +128,7 @@ def test_nobody_moves_the_process(container: Container) -> None:
 
 @pytest.mark.rows("R163", "R36")
 @FITNESS
+@OLD_FITNESS
 def test_a_cgroup_with_processes_is_refused(container: Container) -> None:
     place = directory(container)
     place.mkdir()
@@ -138,6 +141,7 @@ def test_a_cgroup_with_processes_is_refused(container: Container) -> None:
 
 @pytest.mark.rows("R163", "R36")
 @FITNESS
+@OLD_FITNESS
 def test_processes_further_down_count(container: Container) -> None:
     place = directory(container)
     (place / "below").mkdir(parents=True)
@@ -231,7 +235,8 @@ def test_a_cgroup_that_passes_controllers_on_takes_no_process(container: Contain
         if container.runtime.name == "pyruntime":
             assert str(place) in result.stderr, result.stderr
             assert "subtree_control" in result.stderr, result.stderr
-        assert procs(place) == []
+            assert place.is_dir()  # what create did not make, its failure does not remove
+        assert not place.exists() or procs(place) == []
     finally:
         container.clean()
         if place.exists():
@@ -272,10 +277,9 @@ def test_exec_into_a_group_below(container: Container) -> None:
     (directory(container) / "a/b").mkdir(parents=True)
     for path in ("a", "/a/b", "a/../a/b"):
         result = container.exec("cat", "/proc/self/cgroup", flags=("--cgroup", path))
-        if ".." in path:
-            assert result.status == 255, str(result)
-        else:
-            assert path_in(result.stdout) == f"/{path.lstrip('/')}", str(result)
+        if result.status == 255 and ".." in path:
+            continue  # it leads nowhere else, but may be refused all the same
+        assert path_in(result.stdout) == os.path.normpath(f"/{path.lstrip('/')}"), str(result)
     for path in ("nosuch", "..", "../.."):
         result = container.exec("cat", "/proc/self/cgroup", flags=("--cgroup", path))
         assert (result.status, result.stdout) == (255, ""), str(result)
@@ -519,10 +523,12 @@ def delegatable(container: Container) -> set[str]:
 
 
 CRUN_OWNER = pytest.mark.departs("crun", "R164: to the container's root, and without conditions")
+RUNC_OWNER = pytest.mark.departs("runc", "R164: only with the systemd driver")
 
 
 @pytest.mark.rows("R164")
 @CRUN_OWNER
+@RUNC_OWNER
 def test_the_process_owns_its_cgroup(container: Container) -> None:
     """With a new namespace and a writable mount: the directory and the listed files."""
     container.bundle.process["user"] = {"uid": 1000, "gid": 1000}
@@ -539,6 +545,7 @@ def test_the_process_owns_its_cgroup(container: Container) -> None:
 
 @pytest.mark.rows("R164", "R133")
 @CRUN_OWNER
+@RUNC_OWNER
 def test_the_owner_is_the_host_s_id(container: Container) -> None:
     """Of process.user.uid, by the mapping of the user namespace."""
     with_user(container.bundle)
@@ -624,7 +631,7 @@ def test_figures_are_those_of_the_files(container: Container, bundle: Bundle) ->
 
 
 @pytest.mark.rows("R295")
-@OURS("runc", "R295: pressure came with 1.2")
+@OURS("runc<1.2", "R295: no pressure")
 def test_pressure(container: Container) -> None:
     """Of cpu, memory and io, with the words of the kernel's files."""
     need("cpu")
