@@ -28,6 +28,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+import pytest
+
 from conformance.bundle import Bundle
 
 DEADLINE = 30.0
@@ -204,8 +206,16 @@ class Container:
     def refused(self, *options: str, **settings: Any) -> str:
         """Create, which must fail with status 1 and leave nothing; what it wrote to stderr."""
         result = self.runtime.check_refused(self.try_create(*options, **settings))
+        self.bear_the_cgroup_of_crun()
         nothing_left(self.runtime, self.id, self.bundle)
         return result.stderr
+
+    def bear_the_cgroup_of_crun(self) -> None:
+        """Expect a failure if crun has left the cgroup of a refused create, and nothing else."""
+        if self.runtime.name == "crun":
+            found = leftovers(self.runtime, self.id, self.bundle)
+            if found and all(line.startswith("cgroup: ") for line in found):
+                pytest.xfail("R1, R36: crun leaves the cgroup whose limits it could not set")
 
     def start(self, **settings: Any) -> Container:
         """Start, which must succeed."""

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from conformance.bundle import Bundle
-from conformance.runtime import Container, cgroup_directories, leftovers, nothing_left
+from conformance.runtime import Container, cgroup_directories
 from conformance.unified import (
     controllers,
     directory,
@@ -47,18 +47,7 @@ def create(container: Container, **resources: Any) -> Container:
 def refused(container: Container, **resources: Any) -> str:
     """Create with these resources, which must fail and leave nothing; the error."""
     container.bundle.resources.update(resources)
-    result = container.runtime.check_refused(container.try_create())
-    bear_the_cgroup_of_crun(container)
-    nothing_left(container.runtime, container.id, container.bundle)
-    return result.stderr
-
-
-def bear_the_cgroup_of_crun(container: Container) -> None:
-    """Expect a failure if crun has refused as it should, but left the cgroup, and only that."""
-    if container.runtime.name == "crun":
-        found = leftovers(container.runtime, container.id, container.bundle)
-        if found and all(line.startswith("cgroup: ") for line in found):
-            pytest.xfail("R1, R36: crun leaves the cgroup whose limits it could not set")
+    return container.refused()
 
 
 def update(container: Container, resources: dict[str, Any]) -> None:
@@ -682,7 +671,7 @@ def test_a_controller_that_the_parent_does_not_pass_on(container: Container) -> 
                     assert f"{outer} has processes" in result.stderr, result.stderr
                     # Others enable there what threads can share, and leave it so.
                     assert (outer / "cgroup.subtree_control").read_text().strip() == ""
-                bear_the_cgroup_of_crun(container)
+                container.bear_the_cgroup_of_crun()
                 assert not (outer / "inner").exists()
     finally:
         container.clean()
@@ -818,10 +807,7 @@ def test_a_refused_limit_leaves_no_cgroup(container: Container, bundle: Bundle) 
     path = bundle.cgroups_path
     bundle.linux["cgroupsPath"] = f"{path}/a/b"
     bundle.resources["unified"] = {"memory.max": "nonsense"}
-    result = container.runtime.check_refused(container.try_create())
-    assert result.stderr
-    bear_the_cgroup_of_crun(container)
-    nothing_left(container.runtime, container.id, bundle)
+    container.refused()
     if container.runtime.name == "pyruntime":
         assert cgroup_directories(path) == []
     else:
