@@ -468,7 +468,7 @@ def unified_mount() -> Mount:
 
 @pytest.mark.rows("R122")
 @pytest.mark.departs("runc", "R122: a new instance, without the options")
-@pytest.mark.departs("crun", "R122: before 1.27 a new instance without the options")
+@pytest.mark.departs("crun<1.27", "R122: a new instance, without the options")
 def test_the_host_s_mount_keeps_its_options(container: Container) -> None:
     """A new instance without options would take nsdelegate from every mount of the host."""
     before = unified_mount()
