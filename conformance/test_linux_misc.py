@@ -436,7 +436,7 @@ def test_usual_personality(container: Container) -> None:
 
 @pytest.mark.rows("R218", "R291")
 @NO_PERSONALITY
-@pytest.mark.departs("crun", "R218: not for exec")
+@pytest.mark.departs("crun<1.21", "R218: not for exec")
 def test_personality_of_exec(container: Container) -> None:
     """A process of exec has it, too."""
     with_personality(container.bundle, domain="LINUX32").args("/bin/sleep", "1000")

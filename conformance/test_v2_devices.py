@@ -140,7 +140,6 @@ def test_random_rules(container: Container, seed: int) -> None:
 
 @pytest.mark.rows("R170", "R153")
 @pytest.mark.parametrize("rules", [None, [], [DENY_ALL]], ids=["unset", "empty", "deny"])
-@pytest.mark.departs("runc", "R170: nothing is denied unless a rule says so")
 @pytest.mark.departs("crun", "R170: nothing is denied unless a rule says so")
 def test_nothing_is_allowed_at_first(container: Container, rules: Any) -> None:
     with_nodes(container, rules)

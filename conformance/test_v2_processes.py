@@ -186,7 +186,6 @@ def test_an_empty_cgroup_that_was_there_is_used(container: Container) -> None:
 
 @pytest.mark.rows("R165", "R161")
 @OURS("crun", "R165: depends on the version")
-@OURS("runc", "R165: depends on the version")
 def test_below_a_threaded_cgroup(container: Container, outer: Path) -> None:
     """There the container's becomes threaded too, or nothing could run in it."""
     (outer / "threads").mkdir()
@@ -558,7 +557,6 @@ def test_the_owner_is_the_host_s_id(container: Container) -> None:
 
 
 @pytest.mark.rows("R164")
-@CRUN_OWNER
 @pytest.mark.parametrize("case", ["read-only", "no-mount", "no-namespace", "elsewhere", "source"])
 def test_nobody_else_gets_it(container: Container, case: str) -> None:
     """Each of the conditions is needed."""
