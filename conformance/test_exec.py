@@ -146,6 +146,7 @@ def test_user_namespace(container: Container) -> None:
 
 
 @pytest.mark.rows("R291", "R67")
+@pytest.mark.departs("crun", "R65: takes an id that is not mapped")
 def test_user_that_is_not_mapped(container: Container) -> None:
     give_image_to(with_user(container.bundle), 100000)
     container.create().start()

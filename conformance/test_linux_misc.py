@@ -400,6 +400,7 @@ def test_nothing_propagates_to_the_host(
 
 @pytest.mark.rows("R214", "R36")
 @pytest.mark.parametrize("value", ["nosuch", "SHARED", 1])
+@pytest.mark.departs("crun", "R4: takes any word")
 def test_unknown_root_propagation(container: Container, value: Any) -> None:
     """There are four values."""
     container.bundle.linux["rootfsPropagation"] = value

@@ -12,6 +12,7 @@ COLUMNS = ["ID", "PID", "STATUS", "BUNDLE", "CREATED", "OWNER"]
 
 
 @pytest.mark.rows("R295")
+@pytest.mark.departs("crun", "columns of its own")
 def test_table(runtime: Runtime, container: Container) -> None:
     container.create()
     header, row = runtime.ok("list").stdout.splitlines()
@@ -37,6 +38,7 @@ def test_json_and_quiet(runtime: Runtime, container: Container) -> None:
 
 
 @pytest.mark.rows("R295")
+@pytest.mark.departs("crun", "prints an empty list")
 def test_no_containers(runtime: Runtime) -> None:
     runtime.root.mkdir(parents=True, exist_ok=True)
     assert json.loads(runtime.ok("list", "--format", "json").stdout) is None
@@ -44,6 +46,7 @@ def test_no_containers(runtime: Runtime) -> None:
 
 
 @pytest.mark.rows("R295")
+@pytest.mark.departs("crun", "words of its own")
 def test_damaged_container_is_reported_and_passed_over(
     runtime: Runtime, container: Container
 ) -> None:
@@ -56,6 +59,7 @@ def test_damaged_container_is_reported_and_passed_over(
 
 
 @pytest.mark.rows("R295")
+@pytest.mark.departs("crun", "words of its own")
 def test_unknown_format(runtime: Runtime) -> None:
     runtime.root.mkdir(parents=True, exist_ok=True)
     result = runtime.run("list", "--format", "xml")
