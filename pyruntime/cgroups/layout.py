@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from pyruntime.cgroups.directory import read_text
 
+USUAL_PLACE = "/sys/fs/cgroup"
+
 # Mount options that stand beside the controllers in the super options of a v1 mount.
 _FLAGS = frozenset(
     (
@@ -69,7 +71,11 @@ def detect() -> Layout:
 
 
 def parse(mountinfo: str) -> Layout:
-    """The layout that a text in the form of /proc/self/mountinfo describes."""
+    """The layout that a text in the form of /proc/self/mountinfo describes.
+
+    Where v2 lies at the usual place, hierarchies of v1 elsewhere are left to those who made
+    them: net_cls of a VPN's, or what CRIU mounts while it works.
+    """
     v1: dict[str, _Mount] = {}
     v2: _Mount | None = None
     for mount in _visible(mountinfo):
@@ -78,6 +84,8 @@ def parse(mountinfo: str) -> Layout:
             continue
         for controller in _controllers(mount.options):
             v1[controller] = _better(v1.get(controller), mount)
+    if v2 is not None and v2.point == USUAL_PLACE:
+        return Layout({}, v2.point)
     return Layout({name: mount.point for name, mount in v1.items()}, v2.point if v2 else None)
 
 
@@ -126,10 +134,13 @@ def _covers(upper: str, lower: str) -> bool:
 
 
 def _better(old: _Mount | None, new: _Mount) -> _Mount:
-    """The first mount wins, but one of a whole hierarchy beats a bind of a part of it."""
-    if old is None or (old.root != "/" and new.root == "/"):
-        return new
-    return old
+    """The first mount wins, but one at the usual place beats those elsewhere, and one of a
+    whole hierarchy a bind of a part of it."""
+    return old if old is not None and _rank(old) >= _rank(new) else new
+
+
+def _rank(mount: _Mount) -> tuple[bool, bool]:
+    return mount.root == "/", (mount.point + "/").startswith(USUAL_PLACE + "/")
 
 
 def _controllers(options: str) -> list[str]:

@@ -33,6 +33,15 @@ def test_co_mounted_controllers_share_a_mount_point() -> None:
 
 
 @pytest.mark.rows("R166")
+def test_v1_beside_a_host_of_v2_is_somebody_else_s() -> None:
+    """As a VPN has net_cls for itself, or CRIU all of them while it dumps."""
+    stray = "20 1 0:28 / /opt/vpn/net_cls rw - cgroup cgroup rw,net_cls\n"
+    again = "21 1 0:27 / /mnt/unified rw - cgroup2 cgroup2 rw\n"
+    layout = parse(stray + again + V2)
+    assert (layout.mode, layout.v1, layout.v2) == ("v2", {}, "/sys/fs/cgroup")
+
+
+@pytest.mark.rows("R166")
 @pytest.mark.parametrize(
     ("text", "mode", "v2"),
     [
