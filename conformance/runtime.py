@@ -32,6 +32,7 @@ from conformance.bundle import Bundle
 
 DEADLINE = 30.0
 TIMEOUT = 60.0
+NO_END = "no end within"
 Value = TypeVar("Value")
 
 
@@ -78,6 +79,7 @@ class Runtime:
         self.workplace = workplace
         self.root = workplace / "root"
         self.containers: list[Container] = []
+        self.results: list[Result] = []
         self._numbers = itertools.count()
 
     def command(self, *arguments: str, options: Sequence[str] = ()) -> list[str]:
@@ -125,7 +127,8 @@ class Runtime:
                 stdin,
             )
             text = _read_from(out_file, starts[0]), _read_from(err_file, starts[1])
-        return Result(shlex.join(command), status, *text)
+        self.results.append(Result(shlex.join(command), status, *text))
+        return self.results[-1]
 
     def _wait(self, process: subprocess.Popen[bytes], stdin: str | None) -> int:
         try:
@@ -133,7 +136,7 @@ class Runtime:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            raise AssertionError(f"no end within {TIMEOUT:.0f} s: {process.args!r}") from None
+            raise AssertionError(f"{NO_END} {TIMEOUT:.0f} s: {process.args!r}") from None
         return process.returncode
 
     def ok(self, *arguments: str, **settings: Any) -> Result:
