@@ -25,7 +25,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.runtime import NO_END, Container, Result, Runtime, leftovers, wait_for
+from conformance.runtime import NO_END, Container, Result, Runtime, leftovers, wait_for, watchers
 from conformance.without_calls import words_without
 from pyruntime.failures import NEEDED, RELEASES
 
@@ -138,6 +138,11 @@ class Floor:
         runtime.program = str(path)
         self.runtimes.append(runtime)
 
+    def watch(self, text: str) -> None:
+        """Say that a test waits in vain: something was refused, in the text or in a file."""
+        if self.judge.refuses(text, *texts_below(each.workplace for each in self.runtimes)):
+            raise AssertionError(f"waited in vain: {text}")
+
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self) -> None:
         """Forget the runtimes of the test before."""
@@ -149,6 +154,8 @@ class Floor:
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
         """Change the report to what the outcome means."""
         report = yield
+        if call.when == "call" or report.failed:
+            watchers.clear()
         if call.when != "teardown" and not report.skipped:
             places = [runtime.workplace for runtime in self.runtimes]
             own = getattr(item, "funcargs", {}).get("tmp_path")
@@ -204,5 +211,7 @@ def hiding(config: pytest.Config, runtime: Runtime) -> Iterator[None]:
     program = runtime.program
     if plugin is not None:
         plugin.wrap(runtime)
+        watchers[:] = [plugin.watch]
     yield
+    watchers.clear()
     runtime.program = program

@@ -34,19 +34,42 @@ DEADLINE = 30.0
 TIMEOUT = 60.0
 NO_END = "no end within"
 Value = TypeVar("Value")
+# Asked now and then while a test waits, with what it has read: they raise AssertionError if it
+# waits in vain (floor.py).
+watchers: list[Callable[[str], None]] = []
+
+
+class Deadline:
+    """The end of a time to wait."""
+
+    def __init__(self, seconds: float = DEADLINE) -> None:
+        self.end = time.monotonic() + seconds
+        self._next_look = time.monotonic() + 2
+
+    def left(self) -> float:
+        """Seconds until the end, 0 after it."""
+        return max(0.0, self.end - time.monotonic())
+
+    def look(self, text: str = "") -> None:
+        """Ask the watchers, once a second at most; `text` is what was read while waiting."""
+        if time.monotonic() > self._next_look:
+            self._next_look = time.monotonic() + 1
+            for watcher in watchers:
+                watcher(text)
 
 
 def wait_for(
     condition: Callable[[], Value | None], what: str, deadline: float = DEADLINE
 ) -> Value:
     """Poll until `condition` returns something true, and return that; fail after `deadline` s."""
-    end = time.monotonic() + deadline
+    end = Deadline(deadline)
     while True:
         value = condition()
         if value:
             return value
-        if time.monotonic() > end:
+        if not end.left():
             raise AssertionError(f"not within {deadline:.0f} s: {what}")
+        end.look()
         time.sleep(0.01)
 
 
