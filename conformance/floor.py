@@ -87,13 +87,15 @@ class Judge:
         if not self.refuses(texts[-1] if texts else container.errors()):
             return []
 
+        def found() -> list[str]:
+            lines = leftovers(container.runtime, container.id, container.bundle)
+            return [line for line in lines if line not in container.found]
+
         def only_processes() -> bool:
-            found = leftovers(container.runtime, container.id, container.bundle)
-            return not found or not all(line.startswith("process: ") for line in found)
+            return not found() or not all(line.startswith("process: ") for line in found())
 
         wait_for(only_processes, f"the end of the processes of {container.id}")
-        found = leftovers(container.runtime, container.id, container.bundle)
-        return [f"left behind: {line}" for line in found]
+        return [f"left behind: {line}" for line in found()]
 
     def faults(self, runtimes: Iterable[Runtime], texts: Iterable[str]) -> list[str]:
         """All that is wrong in one test."""

@@ -207,6 +207,7 @@ class Container:
         self.stderr = runtime.workplace / f"{identifier}.stderr"
         self.pid_file = runtime.workplace / f"{identifier}.pid"
         self.pid = 0
+        self.found: list[str] = []  # what of it a test had made itself; for the watchers
         self._status: int | None = None
         runtime.containers.append(self)
 
@@ -215,6 +216,8 @@ class Container:
         self.bundle.save()
         settings.setdefault("stdout", self.stdout)
         settings.setdefault("stderr", self.stderr)
+        if watchers:
+            self.found = leftovers(self.runtime, self.id, self.bundle)
         files = ["--bundle", str(self.bundle.path), "--pid-file", str(self.pid_file)]
         result = self.runtime.run(verb, *files, *options, self.id, **settings)
         if self.pid_file.exists():

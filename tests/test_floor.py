@@ -59,6 +59,11 @@ def container(runtime):
     bundle = Bundle(runtime.workplace / "bundle", runtime.workplace / "busybox", "floor-x")
     conformance.runtime.Container(runtime, bundle, "floor-x").create()
 
+def traces_before(runtime):
+    """What the test itself made is nobody's trace."""
+    (runtime.root / "floor-x").mkdir(parents=True)
+    container(runtime)
+
 def spared(runtime):
     """No filter binds a verb that has all calls."""
     assert runtime.ok("run", "x").stdout in Path("/proc/self/status").read_text()
@@ -90,6 +95,7 @@ CASES = {
     "refused as expected": (says(WORDS), "expected", "PASSED"),
     "refused in a file": (says(WORDS), "of_its_own", "REFUSED"),
     "refused a container": (says(WORDS), "container", "REFUSED"),
+    "refused beside the test's own": (says(WORDS), "traces_before", "REFUSED"),
     "bound": ("grep Seccomp_filters: /proc/self/status", "bound", "PASSED"),
     "spared": ("grep Seccomp_filters: /proc/self/status", "spared", "PASSED"),
     "another reason": (says("pyruntime create failed: no such file"), "create", "FAILED"),
