@@ -10,10 +10,11 @@ import os
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from conformance.floor import Judge
+from conformance.floor import Judge, texts_below
 from conformance.runtime import Result
 from pyruntime.failures import lacking
 from tests.root.host import TREE
@@ -181,6 +182,12 @@ def test_the_counts(output: str) -> None:
         f"without clone3: {passed} passed, 0 xfailed, {refused} refused in words, {failed} failed,"
         " 0 skipped\n"
     ) in output
+
+
+def test_files_that_cannot_be_read() -> None:
+    """As namespaces are, which tests mount beside the files."""
+    assert texts_below([Path("/proc/self/ns"), Path("/nowhere")]) == []
+    assert any("Name:" in text for text in texts_below([Path("/proc/self")]))
 
 
 def test_the_judge_looks_at_every_call() -> None:
