@@ -31,6 +31,9 @@ VM_TIMEOUT ?= 9000
 # For conformance tests on another runtime of the guest's: make test-vm VM_TESTS=conformance
 # VM_RUNTIME=/usr/sbin/runc
 VM_RUNTIME ?=
+# For make test-floor: the system calls to do without, one after the other, and on which tests.
+CALLS ?= mount_setattr fsopen clone3 pidfd_getfd close_range
+FLOOR_TESTS ?= conformance
 # Where `make docs` puts its files.
 DOCS ?= build/docs
 OFFLINE ?=
@@ -86,6 +89,11 @@ check: setup-build  ## Lint, types, generated files, unit tests (no root needed)
 	@status=0; for part in lint types generated unit; do \
 		$(MAKE) --no-print-directory check-$$part || status=1; \
 	done; exit $$status
+
+.PHONY: test-floor
+test-floor: setup-test  ## Conformance without each of some system calls (CALLS), as on old kernels
+	@$(MAKE) --no-print-directory build
+	@$(MAKE) --no-print-directory -k $(addprefix run-without-,$(CALLS))
 
 .PHONY: bench
 bench: setup-test  ## Measure time and memory beside runc and crun
@@ -231,6 +239,11 @@ run-launched-tests:
 		$(call twice,$(LANE_TESTS))
 run-all-tests:
 	@$(call twice,$(TESTS),--durations 5)
+
+# -k: also the calls after one that fails. Why a test was skipped is told by `make test`.
+run-without-%:
+	@echo "== without $*"; \
+		export WITHOUT_CALLS=$*; $(call twice,$(or $(TESTS),$(FLOOR_TESTS)),-q -r fE)
 
 # The guest has no compiler, no registry, and no network; emulated, it is slow.
 VM_IGNORES := --ignore=tests/packaging --ignore=tests/engines

@@ -14,6 +14,7 @@ Whatever a test leaves, the fixtures kill, delete and remove. Marks:
     departs("runc<1.2", "...")  so are its releases before that one
 
 The program is named by RUNTIME; without it, bin/pyruntime of this tree is tested.
+WITHOUT_CALLS=clone3,openat2 hides these system calls from it (floor.py).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from pathlib import Path
 
 import pytest
 
+from conformance import floor
 from conformance.bundle import Bundle
 from conformance.runtime import Container, Runtime, kill_orphans, mounts_below
 
@@ -76,12 +78,13 @@ def is_under_test(runtime: str) -> bool:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marks; become the parent of orphans, as engines are."""
+    """Declare the marks; become the parent of orphans, as engines are; hide calls if asked to."""
     config.addinivalue_line("markers", "rows(*rows): the requirement rows that a test covers")
     config.addinivalue_line(
         "markers", "departs(runtime, reason): that runtime is known to break the text here"
     )
     ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    floor.install(config)
 
 
 def pytest_report_header() -> str:
@@ -152,11 +155,12 @@ def source(workplace: Path) -> Path:
 
 
 @pytest.fixture
-def runtime(workplace: Path) -> Iterator[Runtime]:
+def runtime(workplace: Path, pytestconfig: pytest.Config) -> Iterator[Runtime]:
     """The runtime under test, with a root directory of its own."""
     assert os.access(runtime_program(), os.X_OK), f"no runtime at {runtime_program()}"
     runtime = Runtime(runtime_program(), runtime_name(), workplace)
-    yield runtime
+    with floor.hiding(pytestconfig, runtime):
+        yield runtime
     for container in runtime.containers:
         container.clean()
     if runtime.root.is_dir():

@@ -34,20 +34,44 @@ from conformance.bundle import Bundle
 
 DEADLINE = 30.0
 TIMEOUT = 60.0
+NO_END = "no end within"
 Value = TypeVar("Value")
+# Asked now and then while a test waits, with what it has read: they raise AssertionError if it
+# waits in vain (floor.py).
+watchers: list[Callable[[str], None]] = []
+
+
+class Deadline:
+    """The end of a time to wait."""
+
+    def __init__(self, seconds: float = DEADLINE) -> None:
+        self.end = time.monotonic() + seconds
+        self._next_look = time.monotonic() + 2
+
+    def left(self) -> float:
+        """Seconds until the end, 0 after it."""
+        return max(0.0, self.end - time.monotonic())
+
+    def look(self, text: str = "") -> None:
+        """Ask the watchers, once a second at most; `text` is what was read while waiting."""
+        if time.monotonic() > self._next_look:
+            self._next_look = time.monotonic() + 1
+            for watcher in watchers:
+                watcher(text)
 
 
 def wait_for(
     condition: Callable[[], Value | None], what: str, deadline: float = DEADLINE
 ) -> Value:
     """Poll until `condition` returns something true, and return that; fail after `deadline` s."""
-    end = time.monotonic() + deadline
+    end = Deadline(deadline)
     while True:
         value = condition()
         if value:
             return value
-        if time.monotonic() > end:
+        if not end.left():
             raise AssertionError(f"not within {deadline:.0f} s: {what}")
+        end.look()
         time.sleep(0.01)
 
 
@@ -80,6 +104,7 @@ class Runtime:
         self.workplace = workplace
         self.root = workplace / "root"
         self.containers: list[Container] = []
+        self.results: list[Result] = []
         self._numbers = itertools.count()
 
     def command(self, *arguments: str, options: Sequence[str] = ()) -> list[str]:
@@ -127,7 +152,8 @@ class Runtime:
                 stdin,
             )
             text = _read_from(out_file, starts[0]), _read_from(err_file, starts[1])
-        return Result(shlex.join(command), status, *text)
+        self.results.append(Result(shlex.join(command), status, *text))
+        return self.results[-1]
 
     def _wait(self, process: subprocess.Popen[bytes], stdin: str | None) -> int:
         try:
@@ -135,7 +161,7 @@ class Runtime:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            raise AssertionError(f"no end within {TIMEOUT:.0f} s: {process.args!r}") from None
+            raise AssertionError(f"{NO_END} {TIMEOUT:.0f} s: {process.args!r}") from None
         return process.returncode
 
     def ok(self, *arguments: str, **settings: Any) -> Result:
@@ -183,6 +209,7 @@ class Container:
         self.stderr = runtime.workplace / f"{identifier}.stderr"
         self.pid_file = runtime.workplace / f"{identifier}.pid"
         self.pid = 0
+        self.found: list[str] = []  # what of it a test had made itself; for the watchers
         self._status: int | None = None
         runtime.containers.append(self)
 
@@ -191,6 +218,8 @@ class Container:
         self.bundle.save()
         settings.setdefault("stdout", self.stdout)
         settings.setdefault("stderr", self.stderr)
+        if watchers:
+            self.found = leftovers(self.runtime, self.id, self.bundle)
         files = ["--bundle", str(self.bundle.path), "--pid-file", str(self.pid_file)]
         result = self.runtime.run(verb, *files, *options, self.id, **settings)
         if self.pid_file.exists():

@@ -148,7 +148,8 @@ def test_standard_descriptors_that_are_closed(
     container: Container, bundle: Bundle, closed: str
 ) -> None:
     """Files of the runtime that take the place of 0, 1 or 2 must not end in the container."""
-    container.create(redirections=closed)
+    status = container.try_create(redirections=closed).status
+    assert status == 0, str(container.try_create())  # once more, with a place to say why
     container.start(redirections=closed)
     wait_exec(container.pid)
     known = {"/dev/null", str(container.stdout), str(container.stderr)}

@@ -462,12 +462,13 @@ def test_no_process_but_the_container_holds_the_output(
     bundle.save()
     command = container.runtime.command("create", "--bundle", str(bundle.path), container.id)
     read, write = os.pipe()
-    subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=write, stderr=write, timeout=TIMEOUT, check=True
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=write, stderr=write, timeout=TIMEOUT
     )
     os.close(write)
-    container.start()
     with os.fdopen(read) as file:
+        assert done.returncode == 0, file.read()
+        container.start()
         assert file.read() == "output\n"
 
 

@@ -808,12 +808,13 @@ def test_nothing_but_the_process_holds_the_output(running: Container, workplace:
     file = workplace / "pid"
     flags = ("--detach", "--pid-file", str(file))
     command = running.runtime.command("exec", *flags, running.id, "echo", "output")
-    subprocess.run(
-        command, stdin=subprocess.DEVNULL, stdout=write, stderr=write, timeout=TIMEOUT, check=True
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, stdout=write, stderr=write, timeout=TIMEOUT
     )
     os.close(write)
     with os.fdopen(read) as pipe:
-        assert pipe.read() == "output\n"
+        text = pipe.read()
+    assert (done.returncode, text) == (0, "output\n")
     os.waitpid(int(file.read_text()), 0)
 
 

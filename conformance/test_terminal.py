@@ -11,14 +11,13 @@ import stat
 import struct
 import subprocess
 import termios
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from conformance.bundle import Bundle
-from conformance.runtime import DEADLINE, TIMEOUT, Container, Runtime, nothing_left
+from conformance.runtime import TIMEOUT, Container, Deadline, Runtime, nothing_left
 
 departs = pytest.mark.departs
 
@@ -32,18 +31,20 @@ class Terminal:
 
     def wait_text(self, text: str) -> str:
         """Read until `text` was read; all that was read so far."""
-        end = time.monotonic() + DEADLINE
+        end = Deadline()
         while text not in self.text:
-            assert time.monotonic() < end, f"no {text!r} in {self.text!r}"
-            if not self._read(end - time.monotonic()):
+            assert end.left(), f"no {text!r} in {self.text!r}"
+            if not self._read(min(1, end.left())):
                 raise AssertionError(f"closed, and no {text!r} in {self.text!r}")
+            end.look(self.text)
         return self.text
 
     def wait_end(self) -> str:
         """Read until the other side is closed; all that was read."""
-        end = time.monotonic() + DEADLINE
-        while self._read(max(0.0, end - time.monotonic())):
-            assert time.monotonic() < end, f"still open after {self.text!r}"
+        end = Deadline()
+        while self._read(min(1, end.left())):
+            assert end.left(), f"still open after {self.text!r}"
+            end.look(self.text)
         return self.text
 
     def _read(self, seconds: float) -> bool:

@@ -10,17 +10,16 @@ import os
 import re
 import shlex
 import socket
-import sys
 from pathlib import Path
 
 import pytest
 
 from conformance.bundle import Bundle
 from conformance.runtime import Container, Result, Runtime
+from conformance.without_calls import words_without
 from pyruntime.failures import CALLS, NEEDED, RELEASES
 from tests.root.host import PROGRAM, Host
 
-WITHOUT = Path(__file__).with_name("without_calls.py")
 ROOT = Path(__file__).resolve().parents[2]
 
 # What create cannot do without; exec does without those that mount.
@@ -44,8 +43,7 @@ SPARED = ("faccessat2", "pidfd_getfd", "keyctl", "bpf", "copy_file_range", "rena
 
 def without(runtime: Runtime, calls: str, *words: str, **settings: object) -> Result:
     """Run a verb where those calls do not exist."""
-    python = f"{shlex.quote(sys.executable)} {shlex.quote(str(WITHOUT))} {calls}"
-    before = f'set -- {python} "$0" "$@"; set -- "$@"; exec "$@"'
+    before = f'exec {shlex.join(words_without(calls))} "$0" "$@"'
     return runtime.run(*words, before=before, **settings)  # type: ignore[arg-type]
 
 
