@@ -67,7 +67,10 @@ HINTS = {
     ("move_mount", e.EINVAL): "the place or its parent may not take a mount (shared or locked)",
     ("mount_setattr", e.EOPNOTSUPP): "the file system cannot be idmapped",
     ("mount_setattr", e.EPERM): "a flag that the source has locked may not be cleared",
-    ("mount_setattr", e.EINVAL): "these options exclude each other, or it is idmapped already",
+    ("mount_setattr", e.EINVAL): (
+        "these options exclude each other, or it is to be idmapped and is so already, or its file"
+        " system cannot be (tmpfs can since Linux 6.3)"
+    ),
     ("umount2", e.EINVAL): "nothing is mounted there, or it is locked to what is below it",
     ("openat2", e.ELOOP): "there is a symbolic link where none may be",
     ("openat2", e.EXDEV): "the path leads out of the directory it must stay in",
