@@ -233,6 +233,8 @@ class Creation:
             "cgroup_paths": paths,
             # Until it is known which were made: never one that somebody else had (R39).
             "cgroup_made": [each for each in set(paths.values()) if not state.exists(each)],
+            # What checkpoint must know of them, for they may be closed by then (R296).
+            "external_descriptors": standard_streams(),
             **self._unit_values(),
         }
         if self.settings.linux.get("intelRdt") is not None:
@@ -595,6 +597,11 @@ ANSWERS = {
     namespaces.SYNC_HOOKS: Creation._run_hooks,
     namespaces.SYNC_LISTENER: Creation._send_listener,
 }
+
+
+def standard_streams() -> list[str]:
+    """What descriptors 0, 1 and 2 are, as /proc names it: a path, or "pipe:[NUMBER]"."""
+    return [_shown(posix.readlink(f"/proc/self/fd/{number}")) for number in range(3)]
 
 
 def _shown(path: str) -> str:

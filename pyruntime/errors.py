@@ -9,6 +9,7 @@
       OperationError            the kernel refused an operation: errno, path in config, hint
       HookError                 a hook failed, or took too long
       CgroupError               a cgroup could not be made, filled, changed or removed
+      CriuError                 CRIU is not there, or could not save or restore a container
 
 A message is a sentence fragment in lower case, as runc's are: engines look for
 runc's words in it ("container does not exist", "executable file not found in $PATH").
@@ -67,3 +68,7 @@ class HookError(PyruntimeError):
 
 class CgroupError(PyruntimeError):
     """A cgroup could not be made, joined, written or removed."""
+
+
+class CriuError(PyruntimeError):
+    """CRIU is missing or too old, or could not do what it was asked."""

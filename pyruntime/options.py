@@ -250,6 +250,48 @@ _REGEX: OptionEntry = (
     False,
 )
 
+_IMAGE_PATH: OptionEntry = (
+    ("image-path",),
+    STRING,
+    "",
+    "DIR",
+    "directory of the images (default: checkpoint in the current directory)",
+    False,
+)
+_WORK_PATH: OptionEntry = (
+    ("work-path",),
+    STRING,
+    "",
+    "DIR",
+    "directory of the log and of what else CRIU writes (default: that of the images)",
+    False,
+)
+# Options that checkpoint and restore share. What one was given, the other needs too.
+_CRIU: tuple[OptionEntry, ...] = (
+    (("tcp-established",), FLAG, False, "", "allow TCP connections that are established", False),
+    (("ext-unix-sk",), FLAG, False, "", "allow Unix sockets with an end outside", False),
+    (("shell-job",), FLAG, False, "", "allow a session or a terminal from outside", False),
+    (("file-locks",), FLAG, False, "", "allow file locks", False),
+    (("lazy-pages",), FLAG, False, "", "serve memory on demand, by userfaultfd(2)", False),
+    (
+        ("manage-cgroups-mode",),
+        STRING,
+        "",
+        "MODE",
+        "what CRIU does about cgroups: soft, full, strict or ignore (default: soft)",
+        False,
+    ),
+    (
+        ("empty-ns",),
+        REPEAT,
+        None,
+        "network",
+        "make that namespace anew, without what was in it; as a network namespace always is",
+        False,
+    ),
+    (("auto-dedup",), FLAG, False, "", "free memory images of what newer ones hold", False),
+)
+
 _ID = "<container-id>"
 _WITH_ID = "The container is the one that has the id <container-id> under the root directory."
 
@@ -474,6 +516,111 @@ VERBS: dict[str, VerbEntry] = {
                 "schema of the memory bandwidth (Intel RDT)",
                 False,
             ),
+        ),
+    ),
+    "checkpoint": (
+        "save a running container as files, by CRIU",
+        _ID,
+        "Stops the processes of the container, saves them with their memory as images, and deletes "
+        "the container, unless it is told to leave it running. `pyruntime restore` lets it go on "
+        "from there. CRIU (the program criu) must be installed. " + _WITH_ID,
+        1,
+        1,
+        False,
+        False,
+        (
+            _IMAGE_PATH,
+            _WORK_PATH,
+            (
+                ("parent-path",),
+                STRING,
+                "",
+                "DIR",
+                "directory of the images of an earlier --pre-dump, relative to that of the images: "
+                "save only the memory that has changed since",
+                False,
+            ),
+            (("leave-running",), FLAG, False, "", "let the container run on", False),
+            (
+                ("pre-dump",),
+                FLAG,
+                False,
+                "",
+                "save only memory, and let the container run on",
+                False,
+            ),
+            *_CRIU,
+            (
+                ("tcp-skip-in-flight",),
+                FLAG,
+                False,
+                "",
+                "leave out TCP connections that are not established yet",
+                False,
+            ),
+            (
+                ("link-remap",),
+                FLAG,
+                False,
+                "",
+                "allow open files whose name is gone, by links to them",
+                False,
+            ),
+            (
+                ("page-server",),
+                STRING,
+                "",
+                "ADDRESS:PORT",
+                "send the memory to CRIU's page server there",
+                False,
+            ),
+            (
+                ("status-fd",),
+                INT,
+                -1,
+                "N",
+                "file descriptor to which a zero byte is written when --lazy-pages can be served",
+                False,
+            ),
+        ),
+    ),
+    "restore": (
+        "let a container go on that checkpoint has saved",
+        _ID,
+        "Makes a container from the bundle and from the images that `pyruntime checkpoint` has "
+        "saved, and stays with its process as `pyruntime run` does, unless told to detach. The id "
+        "may be another one, and must be unique under the root directory. Who can write the images "
+        "decides what runs: they must be the caller's own.",
+        1,
+        1,
+        False,
+        False,
+        (
+            _BUNDLE,
+            _CONSOLE_SOCKET,
+            _PID_FILE,
+            _DETACH,
+            _IMAGE_PATH,
+            _WORK_PATH,
+            *_CRIU,
+            (
+                ("lsm-profile",),
+                STRING,
+                "",
+                "TYPE:NAME",
+                "label of the processes: apparmor:PROFILE or selinux:LABEL",
+                False,
+            ),
+            (
+                ("lsm-mount-context",),
+                STRING,
+                "",
+                "CONTEXT",
+                "SELinux context of the mounts",
+                False,
+            ),
+            (("no-subreaper",), FLAG, False, "", "accepted for runc's callers; no effect", True),
+            (("no-pivot",), FLAG, False, "", "accepted for runc's callers; no effect", True),
         ),
     ),
     "events": (

@@ -48,6 +48,7 @@ TYPES: dict[str, type] = {
     "cgroup_made": list,
     "resctrl_made": list,
     "resctrl_tasks": list,
+    "external_descriptors": list,
 }
 CREATING = "creating"
 CREATED = "created"

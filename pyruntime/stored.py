@@ -49,7 +49,7 @@ FREEZER_V2 = ("cgroup.freeze", "1", "0", "cgroup.events", "frozen 1")
 KNOWN = frozenset(
     (
         "ociVersion id pid pid_start bundle rootfs created annotations owner own_pids "
-        "no_new_keyring cgroup_paths cgroup_made unit unit_user status tail"
+        "no_new_keyring cgroup_paths cgroup_made unit unit_user status tail external_descriptors"
     ).split()
 )
 

@@ -34,7 +34,7 @@ def execute(request: Request) -> int:
 def _stay(request: Request, signals: Signals) -> int:
     from pyruntime.foreground import serve
 
-    terminal = _terminal(request)
+    terminal = terminal_of(request)
     container = Creation(request, terminal.theirs if terminal else -1).run()
     if terminal is not None:
         terminal.receive()
@@ -47,7 +47,7 @@ def _stay(request: Request, signals: Signals) -> int:
             _delete(request, container)
 
 
-def _terminal(request: Request) -> Terminal | None:
+def terminal_of(request: Request) -> Terminal | None:
     """The runtime's own terminal, if the config asks for one."""
     from pyruntime import config as configs
     from pyruntime.foreground import Terminal

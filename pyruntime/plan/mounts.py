@@ -39,7 +39,7 @@ def destination(mount: dict[str, Any]) -> str:
     return "/".join(parts)
 
 
-def _options(settings: Settings, index: int, mount: dict[str, Any]) -> MountOptions:
+def options_of(settings: Settings, index: int, mount: dict[str, Any]) -> MountOptions:
     """The options of a mount, which three steps ask for, sorted out once."""
     found = settings.mount_options.get(index)
     if found is None:
@@ -56,7 +56,7 @@ def open_sources(plan: Plan, settings: Settings, all_of_them: bool = False) -> N
     already `all_of_them` are opened: nothing of the host can be reached from inside.
     """
     for index, mount in enumerate(settings.config.get("mounts") or ()):
-        options = _options(settings, index, mount)
+        options = options_of(settings, index, mount)
         if options.remount or not options.bind:
             continue
         if all_of_them or not _is_late(settings, mount):
@@ -68,7 +68,7 @@ def mount_all(plan: Plan, settings: Settings) -> None:
     """Every mount in the order of the config."""
     for index, mount in enumerate(settings.config.get("mounts") or ()):
         plan.at = f".mounts[{index}]"
-        options = _options(settings, index, mount)
+        options = options_of(settings, index, mount)
         if options.tmpcopyup:  # what an image holds is for the container's memory limit to bear
             make_cgroup_namespace(plan, settings)
             plan.at = f".mounts[{index}]"
@@ -88,7 +88,7 @@ def mount_all(plan: Plan, settings: Settings) -> None:
 def finish(plan: Plan, settings: Settings) -> None:
     """Make read-only what had to stay writable while it was being filled (R105)."""
     for index, mount in enumerate(settings.config.get("mounts") or ()):
-        options = _options(settings, index, mount)
+        options = options_of(settings, index, mount)
         if _is_deferred(mount, options):
             plan.at = f".mounts[{index}]"
             target = plan.slot("target")

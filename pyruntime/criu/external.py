@@ -1,0 +1,184 @@
+"""What of a container is not CRIU's to save: mounts that come from outside, and namespaces.
+
+CRIU knows an external mount by a name. Ours are the destinations as config.json has them, so
+that restore finds them again without looking at the image; runc names them so too, unless a
+link is in the way.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from pyruntime import facts
+from pyruntime.cgroups.directory import read_text
+from pyruntime.plan import mount_options, mounts
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Config = dict[str, Any]
+    Pairs = list[dict[str, str]]
+
+CGROUP_TYPES = ("cgroup", "cgroup2")
+LINKS_LIMIT = 40
+# Namespaces that CRIU takes as they are, by name; others given by path are joined at restore.
+BY_NAME = {"network": "extRootNetNS", "pid": "extRootPidNS"}
+# What CRIU calls the others.
+JOINED = {"ipc": "ipc", "uts": "uts", "user": "user", "time": "time"}
+
+
+class Mount:
+    """One line of mountinfo, proc_pid_mountinfo(5)."""
+
+    __slots__ = ("device", "kind", "point", "root")
+
+    def __init__(self, line: str) -> None:
+        head, _, tail = line.partition(" - ")
+        fields = head.split(" ")
+        self.device, self.root, self.point = fields[2], unescape(fields[3]), unescape(fields[4])
+        self.kind = tail.partition(" ")[0]
+
+
+def mount_table(pid: int | str) -> list[Mount]:
+    """The mounts that a process sees, in their order."""
+    text = read_text(f"/proc/{pid}/mountinfo")
+    return [Mount(line) for line in text.splitlines() if " - " in line]
+
+
+def unescape(field: str) -> str:
+    """Space, tab, newline and backslash are written in octal there."""
+    first, *rest = field.split("\\")
+    return first + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)
+
+
+def binds(config: Config) -> list[tuple[str, Config]]:
+    """(destination, mount) of every bind mount that config.json asks for."""
+    found = []
+    for mount in config.get("mounts") or ():
+        options = mount_options.parse(mount.get("options") or [])
+        if options.bind and not options.remount:
+            found.append(("/" + mounts.destination(mount), mount))
+    return found
+
+
+def resolve(rootfs: str, path: str) -> str:
+    """Where a path leads, seen from the root, links followed; missing parts stay as they are.
+
+    Only for a name: nothing is opened there.
+    """
+    parts, done, links = path.strip("/").split("/"), "", 0
+    while parts:
+        part = parts.pop(0)
+        if part in ("", "."):
+            continue
+        if part == "..":
+            done = done.rpartition("/")[0]
+            continue
+        try:
+            target = posix.readlink(f"{rootfs}{done}/{part}")
+        except OSError:
+            done += "/" + part
+            continue
+        links += 1
+        if links > LINKS_LIMIT:
+            break
+        done = "" if target.startswith("/") else done
+        parts = [*target.split("/"), *parts]
+    return done or "/"
+
+
+def saved_mounts(config: Config, rootfs: str, pid: int) -> Pairs:
+    """For a dump: the mount points of the container that come from outside, with their names."""
+    table = mount_table(pid)
+    points = {mount.point for mount in table}
+    found: dict[str, str] = {}
+    for destination, mount in binds(config):
+        point = destination if destination in points else resolve(rootfs, destination)
+        found[point] = destination
+        for below in _below(table, point, found):
+            if _is_submount(below, mount.get("source") or "", point):
+                found[below.point] = destination + below.point[len(point) :]
+    for mount in config.get("mounts") or ():
+        if mount.get("type") in CGROUP_TYPES and not _is_new(config, "cgroup"):
+            found.update(_saved_cgroups(table, "/" + mounts.destination(mount), rootfs))
+    return [{"key": point, "val": name} for point, name in found.items()]
+
+
+def _below(table: list[Mount], point: str, known: dict[str, str]) -> list[Mount]:
+    return [
+        each for each in table if each.point.startswith(point + "/") and each.point not in known
+    ]
+
+
+def _is_submount(below: Mount, source: str, point: str) -> bool:
+    """Did it come with the source, by rbind? Then the same is mounted there on the host."""
+    place = source + below.point[len(point) :]
+    return any(
+        (each.point, each.device, each.root) == (place, below.device, below.root)
+        for each in mount_table("self")
+    )
+
+
+def _saved_cgroups(table: list[Mount], destination: str, rootfs: str) -> dict[str, str]:
+    point = resolve(rootfs, destination)
+    return {
+        each.point: destination + each.point[len(point) :]
+        for each in table
+        if each.kind in CGROUP_TYPES and (each.point + "/").startswith(point + "/")
+    }
+
+
+def restored_mounts(
+    config: Config, bundle: str, cgroups: dict[str, tuple[str, str]]
+) -> Pairs:
+    """For a restore: the names, each with what to mount there.
+
+    `cgroups` maps each controller to (mount point, directory of the container).
+    """
+    found: dict[str, str] = {}
+    table = mount_table("self")
+    for destination, mount in binds(config):
+        source = mount.get("source") or ""
+        source = source if source.startswith("/") else f"{bundle}/{source}"
+        found[destination] = source
+        for below in table:
+            if below.point.startswith(source.rstrip("/") + "/"):
+                name = destination + below.point[len(source.rstrip("/")) :]
+                found.setdefault(name, below.point)
+    for mount in config.get("mounts") or ():
+        if mount.get("type") in CGROUP_TYPES and not _is_new(config, "cgroup"):
+            found.update(_restored_cgroups("/" + mounts.destination(mount), cgroups))
+    return [{"key": name, "val": source} for name, source in found.items()]
+
+
+def _restored_cgroups(destination: str, cgroups: dict[str, tuple[str, str]]) -> dict[str, str]:
+    """As cgroup_mounts.mount_cgroup lays them out."""
+    if set(cgroups) <= {""}:
+        return {destination: cgroups[""][1]} if cgroups else {}
+    return {
+        f"{destination}/{mountpoint.rsplit('/', 1)[-1]}": directory
+        for mountpoint, directory in cgroups.values()
+    }
+
+
+def namespace_paths(config: Config) -> dict[str, str]:
+    """Type to path, of the namespaces that are given by path."""
+    given = (config.get("linux") or {}).get("namespaces") or ()
+    return {each["type"]: each["path"] for each in given if each.get("path")}
+
+
+def saved_namespaces(config: Config, pid: int) -> list[str]:
+    """For a dump: network and pid namespaces that the container only joined."""
+    found = []
+    for kind in namespace_paths(config):
+        if kind in BY_NAME:
+            file = facts.NAMESPACE_FILES[kind]
+            inode = posix.stat(f"/proc/{pid}/ns/{file}").st_ino
+            found.append(f"{file}[{inode}]:{BY_NAME[kind]}")
+    return found
+
+
+def _is_new(config: Config, kind: str) -> bool:
+    given = (config.get("linux") or {}).get("namespaces") or ()
+    return any(each["type"] == kind and not each.get("path") for each in given)
