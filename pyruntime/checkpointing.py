@@ -102,7 +102,7 @@ class Checkpoint:
         return descriptor
 
     def _of_container(self, container: state.Container, config: dict[str, Any]) -> dict[str, Any]:
-        rootfs = container.values["rootfs"]
+        bundle, rootfs = container.values["bundle"], container.values["rootfs"]
         found: dict[str, Any] = {
             "pid": container.pid,
             "root": rootfs,
@@ -114,14 +114,15 @@ class Checkpoint:
         if freezer:
             found["freeze_cgroup"] = freezer
         if not self.pre_dump:
-            found["ext_mnt"] = external.saved_mounts(config, rootfs, container.pid)
+            found["ext_mnt"] = external.saved_mounts(config, bundle, rootfs, container.pid)
+            created = container.values.get("external_descriptors") or []
+            streams = external.saved_streams(container.pid, created)
+            found["external"] += [name for name in streams if name.startswith(external.FILE)]
+            images.write_descriptors(self.images, streams)
         return found
 
     def _dump(self, container: state.Container, path: str, options: dict[str, Any]) -> None:
         frozen = container.cgroup().frozen()
-        if not self.pre_dump:
-            streams = container.values.get("external_descriptors") or []
-            images.write_descriptors(self.images, streams)
         kind = messages.PRE_DUMP if self.pre_dump else messages.DUMP
         pid, conversation = program.start(path)
         try:

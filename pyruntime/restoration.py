@@ -32,9 +32,7 @@ if TYPE_CHECKING:
     from pyruntime.request import Request
 
 LOG = "restore.log"
-ROOT = "criu-root"  # the mount point of the root, in the container's directory
 NOTIFY = "/run/notify"
-PIPE = "pipe:["
 MASTER_NAME = b"/dev/ptmx"
 
 
@@ -60,7 +58,7 @@ class Restoration(Creation):
         options.update(self._directories())
         self.container = state.new(self.request.root, self.identifier, self._values())
         state.write_atomically(self.container.path("config.json"), loaded.text, 0o600)
-        for name in (ROOT, "notify"):
+        for name in (plans.ROOT, plans.SOURCES, "notify"):
             posix.mkdir(self.container.path(name), 0o755)
         self._plan_cgroup()
         if self.settings.process.get("terminal"):
@@ -114,12 +112,14 @@ class Restoration(Creation):
         assert self.container is not None
         config = self.settings.config
         cgroups = self.settings.cgroups | self.settings.staying
-        mounted = external.restored_mounts(config, self.bundle, cgroups)
+        mounted = external.restored_mounts(
+            config, self.bundle, self.container.directory, cgroups
+        )
         mounted.append({"key": NOTIFY, "val": self.container.path("notify")})
         found: dict[str, Any] = {
             "evasive_devices": True,
             "rst_sibling": True,
-            "root": self.container.path(ROOT),
+            "root": self.container.path(plans.ROOT),
             "ext_mnt": mounted,
             "inherit_fd": self._inherited_streams(),
             "join_ns": [],
@@ -131,11 +131,11 @@ class Restoration(Creation):
         return found
 
     def _inherited_streams(self) -> list[dict[str, Any]]:
-        """Whatever was connected to the container's standard streams by pipes is now we."""
+        """Pipes and files of the host that the standard streams were: now they are ours."""
         return [
             {"key": name, "fd": number}
             for number, name in enumerate(self.streams[:3])
-            if name.startswith(PIPE)
+            if name.startswith((external.PIPE, external.FILE))
         ]
 
     def _pass_namespaces(self, found: dict[str, Any]) -> None:
@@ -165,7 +165,7 @@ class Restoration(Creation):
             (name + b"=" + value).decode("utf-8", "surrogateescape")
             for name, value in program.environment().items()
         ]
-        place = self.container.path(ROOT)
+        place = self.container.directory
         self.init = InitProcess(plans.restore(self.settings, place, criu, environment, given))
         close_on_exec(3)
         self.init.spawn(list(self.settings.descriptors.values()))
@@ -253,7 +253,8 @@ class Restoration(Creation):
         values["pid_start"] = processes.start_time(pid)
         values["status"] = state.CREATED
         del values["creator"]
-        posix.rmdir(self.container.path(ROOT))
+        for name in (plans.ROOT, plans.SOURCES):
+            posix.rmdir(self.container.path(name))
         self.container.save()
 
     def _send_master(self, pid: int, descriptors: list[int]) -> None:

@@ -12,6 +12,9 @@ import posix
 from pyruntime import facts
 from pyruntime.cgroups.directory import read_text
 from pyruntime.plan import mount_options, mounts
+from pyruntime.plan.devices import DEFAULT_DEVICES
+from pyruntime.plan.restore import source_place
+from pyruntime.request import clean
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +25,10 @@ if TYPE_CHECKING:
 
 CGROUP_TYPES = ("cgroup", "cgroup2")
 LINKS_LIMIT = 40
+TYPE_MASK = 0o170000
+REGULAR = 0o100000
+PIPE = "pipe:["
+FILE = "file["
 # Namespaces that CRIU takes as they are, by name; others given by path are joined at restore.
 BY_NAME = {"network": "extRootNetNS", "pid": "extRootPidNS"}
 # What CRIU calls the others.
@@ -31,11 +38,12 @@ JOINED = {"ipc": "ipc", "uts": "uts", "user": "user", "time": "time"}
 class Mount:
     """One line of mountinfo, proc_pid_mountinfo(5)."""
 
-    __slots__ = ("device", "kind", "point", "root")
+    __slots__ = ("device", "identifier", "kind", "point", "root")
 
     def __init__(self, line: str) -> None:
         head, _, tail = line.partition(" - ")
         fields = head.split(" ")
+        self.identifier = int(fields[0])
         self.device, self.root, self.point = fields[2], unescape(fields[3]), unescape(fields[4])
         self.kind = tail.partition(" ")[0]
 
@@ -52,13 +60,13 @@ def unescape(field: str) -> str:
     return first + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)
 
 
-def binds(config: Config) -> list[tuple[str, Config]]:
-    """(destination, mount) of every bind mount that config.json asks for."""
+def binds(config: Config) -> list[tuple[str, int, Config]]:
+    """(destination, number, mount) of every bind mount that config.json asks for."""
     found = []
-    for mount in config.get("mounts") or ():
+    for index, mount in enumerate(config.get("mounts") or ()):
         options = mount_options.parse(mount.get("options") or [])
         if options.bind and not options.remount:
-            found.append(("/" + mounts.destination(mount), mount))
+            found.append(("/" + mounts.destination(mount), index, mount))
     return found
 
 
@@ -88,16 +96,16 @@ def resolve(rootfs: str, path: str) -> str:
     return done or "/"
 
 
-def saved_mounts(config: Config, rootfs: str, pid: int) -> Pairs:
+def saved_mounts(config: Config, bundle: str, rootfs: str, pid: int) -> Pairs:
     """For a dump: the mount points of the container that come from outside, with their names."""
     table = mount_table(pid)
     points = {mount.point for mount in table}
-    found: dict[str, str] = {}
-    for destination, mount in binds(config):
+    found = {path: path for path in _device_paths(config) if path in points}
+    for destination, _, mount in binds(config):
         point = destination if destination in points else resolve(rootfs, destination)
         found[point] = destination
         for below in _below(table, point, found):
-            if _is_submount(below, mount.get("source") or "", point):
+            if _is_submount(below, _source(mount, bundle), point):
                 found[below.point] = destination + below.point[len(point) :]
     for mount in config.get("mounts") or ():
         if mount.get("type") in CGROUP_TYPES and not _is_new(config, "cgroup"):
@@ -130,26 +138,38 @@ def _saved_cgroups(table: list[Mount], destination: str, rootfs: str) -> dict[st
 
 
 def restored_mounts(
-    config: Config, bundle: str, cgroups: dict[str, tuple[str, str]]
+    config: Config, bundle: str, directory: str, cgroups: dict[str, tuple[str, str]]
 ) -> Pairs:
     """For a restore: the names, each with what to mount there.
 
-    `cgroups` maps each controller to (mount point, directory of the container).
+    `directory` is the container's, where the plan has mounted the sources. `cgroups` maps each
+    controller to (mount point, directory of the container).
     """
-    found: dict[str, str] = {}
+    found: dict[str, str] = {path: path for path in _device_paths(config)}
     table = mount_table("self")
-    for destination, mount in binds(config):
-        source = mount.get("source") or ""
-        source = source if source.startswith("/") else f"{bundle}/{source}"
-        found[destination] = source
+    for destination, index, mount in binds(config):
+        prepared = source_place(directory, index)
+        found[destination] = prepared
+        source = _source(mount, bundle)
         for below in table:
-            if below.point.startswith(source.rstrip("/") + "/"):
-                name = destination + below.point[len(source.rstrip("/")) :]
-                found.setdefault(name, below.point)
+            if below.point.startswith(source + "/"):
+                rest = below.point[len(source) :]
+                found.setdefault(destination + rest, prepared + rest)
     for mount in config.get("mounts") or ():
         if mount.get("type") in CGROUP_TYPES and not _is_new(config, "cgroup"):
             found.update(_restored_cgroups("/" + mounts.destination(mount), cgroups))
     return [{"key": name, "val": source} for name, source in found.items()]
+
+
+def _source(mount: Config, bundle: str) -> str:
+    source: str = mount.get("source") or ""
+    return clean(source if source.startswith("/") else f"{bundle}/{source}").rstrip("/")
+
+
+def _device_paths(config: Config) -> list[str]:
+    """Where a user namespace has nodes of the host, by bind mounts (R150)."""
+    named = (config.get("linux") or {}).get("devices") or ()
+    return [*DEFAULT_DEVICES, *(each["path"] for each in named)]
 
 
 def _restored_cgroups(destination: str, cgroups: dict[str, tuple[str, str]]) -> dict[str, str]:
@@ -177,6 +197,35 @@ def saved_namespaces(config: Config, pid: int) -> list[str]:
             inode = posix.stat(f"/proc/{pid}/ns/{file}").st_ino
             found.append(f"{file}[{inode}]:{BY_NAME[kind]}")
     return found
+
+
+def saved_streams(pid: int, created: list[str]) -> list[str]:
+    """For a dump: what each of the standard streams is to be known by at restore.
+
+    `created` is what they were when the container was made: a pipe may be held by others
+    of its processes alone. A file of the host that the first process still has is given the
+    name that CRIU has for external files; everything else stays as it is.
+    """
+    mounts_inside = {mount.identifier for mount in mount_table(pid)}
+    names = list(created)
+    for number in range(len(names)):
+        outside = _outside_file(f"/proc/{pid}", number, mounts_inside)
+        if outside:
+            names[number] = outside
+    return names
+
+
+def _outside_file(process: str, number: int, mounts_inside: set[int]) -> str:
+    """CRIU's name for a regular file on none of those mounts, "" for anything else."""
+    try:
+        about = posix.stat(f"{process}/fd/{number}")
+        lines = read_text(f"{process}/fdinfo/{number}").splitlines()
+    except OSError:
+        return ""
+    mount = next((int(line.split()[1]) for line in lines if line.startswith("mnt_id:")), -1)
+    if about.st_mode & TYPE_MASK != REGULAR or mount in mounts_inside:
+        return ""
+    return f"{FILE}{mount:x}:{about.st_ino:x}]"
 
 
 def _is_new(config: Config, kind: str) -> bool:

@@ -61,7 +61,7 @@ def open_sources(plan: Plan, settings: Settings, all_of_them: bool = False) -> N
             continue
         if all_of_them or not _is_late(settings, mount):
             plan.at = f".mounts[{index}]"
-            _open_source(plan, settings, mount, options, f"mount {index}")
+            open_source(plan, settings, mount, options, f"mount {index}")
 
 
 def mount_all(plan: Plan, settings: Settings) -> None:
@@ -135,7 +135,7 @@ def _is_deferred(mount: dict[str, Any], options: MountOptions) -> bool:
     return destination(mount) == "dev" or (mount.get("type") == "tmpfs" and not options.bind)
 
 
-def _open_source(
+def open_source(
     plan: Plan, settings: Settings, mount: dict[str, Any], options: MountOptions, name: str
 ) -> None:
     flags = c.OPEN_TREE_CLONE | (c.AT_RECURSIVE if options.recursive_bind else 0)
@@ -169,7 +169,7 @@ def _bind(
 ) -> None:
     name = f"mount {index}"
     if name not in plan.slots:
-        _open_source(plan, settings, mount, options, name)
+        open_source(plan, settings, mount, options, name)
     slot, path = plan.slot(name), destination(mount)
     if path == "proc":  # a directory that only looks like procfs would take our writes (2019-16884)
         plan.add(op.expect_filesystem(slot, c.PROC_SUPER_MAGIC))
@@ -181,10 +181,10 @@ def _attach(plan: Plan, slot: int, path: str, options: MountOptions, like: int) 
     target = plan.slot("target")
     plan.add(op.make_path(target, plan.slot("root"), path, DIRECTORY_MODE, like))
     plan.add(attach(slot, target))
-    _propagate(plan, slot, options)
+    propagate_as(plan, slot, options)
 
 
-def _propagate(plan: Plan, slot: int, options: MountOptions) -> None:
+def propagate_as(plan: Plan, slot: int, options: MountOptions) -> None:
     for kind, recursive in options.propagation:
         plan.add(propagate(slot, kind, recursive))
 
@@ -196,7 +196,7 @@ def _remount(plan: Plan, mount: dict[str, Any], options: MountOptions) -> None:
     if options.set or options.clear:
         plan.add(change(target, options.set, options.clear))
     _set_recursive(plan, target, options)
-    _propagate(plan, target, options)
+    propagate_as(plan, target, options)
 
 
 def _new(
@@ -222,7 +222,7 @@ def _new(
     plan.add(attach(slot, plan.slot("point")))
     if options.tmpcopyup:
         _copy_up(plan, slot)
-    _propagate(plan, slot, options)
+    propagate_as(plan, slot, options)
     plan.close("new mount")
 
 

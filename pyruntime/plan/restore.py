@@ -10,25 +10,31 @@ from pyruntime.plan.builder import AT_FDCWD, Plan
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from pyruntime.plan.settings import Settings
 
 # Where criu finds its socket, and from there on the namespaces that it is to take as they are:
 # above the few descriptors of the init, below the usual limit of open files.
 SOCKET = 200
 NAMESPACES = SOCKET + 1
+# Mount points in the container's directory.
+ROOT = "criu-root"
+SOURCES = "criu-mounts"
 DIRECTORY_MODE = 0o755
 ENODEV = 19
 EAFNOSUPPORT = 97
 
 
 def restore(
-    settings: Settings, place: str, program: str, environment: list[str], given: list[str]
+    settings: Settings, directory: str, program: str, environment: list[str], given: list[str]
 ) -> Plan:
-    """Become criu, in the container's cgroup and in a mount namespace where its root is prepared.
+    """Become criu, in the container's cgroup and in a mount namespace where all is prepared.
 
-    The root is mounted at `place`, for CRIU wants a mount point whose parent nothing covers.
-    `given` are the types of the namespaces to be passed on. The runtime speaks with
-    criu by the descriptor `criu`.
+    Below `directory` are the root (at ROOT, for CRIU wants a mount point whose parent
+    nothing covers) and the sources of the bind mounts (at `source_place`). `given` are the
+    types of the namespaces to be passed on. The runtime speaks with criu by the descriptor
+    `criu`.
     """
     plan = Plan()
     for name in ("criu", *("namespace " + kind for kind in given)):
@@ -37,8 +43,9 @@ def restore(
     plan.add(op.unshare(c.CLONE_NEWNS))
     slave = mount_attr(propagation=c.MS_SLAVE)
     plan.add(op.mount_setattr(AT_FDCWD, "/", c.AT_RECURSIVE, slave, -1))
-    _make_mount_points(plan, settings, place)
-    _attach_root(plan, settings, place)
+    _make_mount_points(plan, settings, f"{directory}/{ROOT}")
+    _prepare_sources(plan, settings, f"{directory}/{SOURCES}")
+    _attach_root(plan, settings, f"{directory}/{ROOT}")
     _enter_cgroup(plan, settings)
     plan.at = ""
     plan.add(op.dup3(plan.slot("criu"), SOCKET))
@@ -46,6 +53,11 @@ def restore(
         plan.add(op.dup3(plan.slot("namespace " + kind), NAMESPACES + index))
     plan.add(op.execve(program, ["criu", "swrk", str(SOCKET)], environment))
     return plan
+
+
+def source_place(directory: str, index: int) -> str:
+    """Where CRIU finds the source of mounts[index]."""
+    return f"{directory}/{SOURCES}/{index}"
 
 
 def loopback(number: int) -> Plan:
@@ -61,9 +73,13 @@ def loopback(number: int) -> Plan:
 
 def _attach_root(plan: Plan, settings: Settings, place: str) -> None:
     rootfs.open_root(plan, settings)
-    target = plan.slot("target")
-    plan.add(op.openat2(target, AT_FDCWD, place, c.O_PATH | c.O_DIRECTORY, 0, 0))
-    plan.add(attach(plan.slot("root"), target))
+    _open_place(plan, place)
+    plan.add(attach(plan.slot("root"), plan.slot("target")))
+
+
+def _open_place(plan: Plan, place: str) -> None:
+    flags = c.O_PATH | c.O_DIRECTORY
+    plan.add(op.openat2(plan.slot("target"), AT_FDCWD, place, flags, 0, 0))
 
 
 def _make_mount_points(plan: Plan, settings: Settings, place: str) -> None:
@@ -92,13 +108,46 @@ def _make_mount_points(plan: Plan, settings: Settings, place: str) -> None:
     plan.close("root")
 
 
-def _bind(plan: Plan, settings: Settings, mount: dict[str, object], path: str) -> None:
+def _bind(plan: Plan, settings: Settings, mount: dict[str, Any], path: str) -> None:
     copy, target = plan.slot("copy"), plan.slot("target")
     source = mounts.source_path(settings, mount)
     plan.add(op.open_tree(copy, AT_FDCWD, source, c.OPEN_TREE_CLONE | c.AT_RECURSIVE))
     plan.add(op.make_path(target, plan.slot("root"), path, DIRECTORY_MODE, copy))
     plan.add(attach(copy, target))
     plan.close("copy")
+
+
+def _prepare_sources(plan: Plan, settings: Settings, place: str) -> None:
+    """Mount each source with the attributes that create gives it, for CRIU to bind it again.
+
+    CRIU itself forgets that the mount of a single file was read-only.
+    """
+    _mount_tmpfs(plan, place)
+    for index, mount in enumerate(settings.config.get("mounts") or ()):
+        options = mounts.options_of(settings, index, mount)
+        if options.remount or not options.bind:
+            continue
+        plan.at = f".mounts[{index}]"
+        name, target = f"mount {index}", plan.slot("target")
+        mounts.open_source(plan, settings, mount, options, name)
+        plan.add(
+            op.make_path(target, plan.slot("sources"), str(index), DIRECTORY_MODE, plan.slot(name))
+        )
+        plan.add(attach(plan.slot(name), target))
+        mounts.propagate_as(plan, plan.slot(name), options)
+        plan.close(name)
+    plan.close("sources")
+
+
+def _mount_tmpfs(plan: Plan, place: str) -> None:
+    context, sources = plan.slot("context"), plan.slot("sources")
+    plan.at = ".mounts"
+    plan.add(op.fsopen(context, "tmpfs"))
+    plan.add(op.fsconfig(context, c.FSCONFIG_SET_STRING, "mode", "700", 0))
+    plan.add(op.fsconfig(context, c.FSCONFIG_CMD_CREATE, None, None, 0))
+    plan.add(op.fsmount(sources, context, 0))
+    _open_place(plan, place)
+    plan.add(attach(sources, plan.slot("target")))
 
 
 def _enter_cgroup(plan: Plan, settings: Settings) -> None:
