@@ -19,8 +19,9 @@ MODE = 0o700
 DESCRIPTORS = "descriptors.json"  # runc's name and form: what 0, 1 and 2 were
 PARENT = "parent"  # CRIU's link to the images that these ones add to
 LONGEST_CHAIN = 100
-LOG_LIMIT = 1 << 20
-TOLD = 4  # lines of the log in an error's text
+TOLD = 3  # lines of the log in an error's text
+# What CRIU logs as errors, too: that it fails, and a wish for which it does without.
+NO_REASON = ("Dumping FAILED", "Restoring FAILED", "RLIMIT_NOFILE for self")
 OTHERS_WRITE = 0o002
 GROUP_WRITES = 0o020
 FLAGS = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
@@ -140,11 +141,14 @@ def read_descriptors(directory: int, path: str) -> list[str]:
 
 
 def errors_in(directory: int, name: str) -> list[str]:
-    """The last lines of a log of CRIU's that tell of errors, without their times."""
+    """The first lines of a log of CRIU's that tell of errors, without their times.
+
+    What follows the first is mostly its consequence. Some errors are none.
+    """
     try:
-        content = state.read_file(f"/proc/self/fd/{directory}/{name}", LOG_LIMIT)
+        content = state.read_file(f"/proc/self/fd/{directory}/{name}")
     except OSError:
         return []
     lines = content.decode("utf-8", "replace").split("\n")
-    found = [line[line.index("Error") :].strip() for line in lines if "Error (" in line]
-    return found[-TOLD:]
+    found = [line[line.index("Error (") :].strip() for line in lines if "Error (" in line]
+    return [line for line in found if not any(words in line for words in NO_REASON)][:TOLD]
