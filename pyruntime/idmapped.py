@@ -36,7 +36,7 @@ def open_all(settings: Settings) -> dict[str, int]:
         maps = mount if mount.get("uidMappings") else settings.linux
         key = joined if maps is settings.linux and joined else _key(maps)
         if key not in made:
-            made[key] = _open(key) if key == joined else _make(maps, settings.facts)
+            made[key] = _open(key) if key == joined else make_namespace(maps, settings.facts)
         result[f"idmap {index}"] = posix.dup(made[key])
     for descriptor in made.values():
         posix.close(descriptor)
@@ -51,8 +51,8 @@ def _open(path: str) -> int:
     return posix.open(path, posix.O_RDONLY | posix.O_CLOEXEC)
 
 
-def _make(maps: dict[str, Any], facts: Facts) -> int:
-    """A throw-away process makes the namespace; the descriptor keeps it."""
+def make_namespace(maps: dict[str, Any], facts: Facts) -> int:
+    """A user namespace with those maps. A throw-away process makes it; the descriptor keeps it."""
     plan = Plan()
     plan.at = ".mounts"
     plan.add(op.unshare(c.CLONE_NEWUSER))

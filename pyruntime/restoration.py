@@ -21,7 +21,7 @@ from pyruntime.criu.conversation import Conversation
 from pyruntime.descriptors import check_console, close_on_exec
 from pyruntime.errors import CriuError, OperationError, PyruntimeError
 from pyruntime.init_process import InitProcess
-from pyruntime.plan import namespaces
+from pyruntime.plan import mounts, namespaces
 from pyruntime.plan import restore as plans
 from pyruntime.request import absolute
 
@@ -42,6 +42,7 @@ class Restoration(Creation):
     def __init__(self, request: Request, terminal: int = -1) -> None:
         super().__init__(request, terminal)
         self.kept: list[int] = []
+        self.given: list[str] = []  # types of the namespaces that criu gets as descriptors
         self.console = -1
         self.conversation: Conversation | None = None
 
@@ -97,12 +98,10 @@ class Restoration(Creation):
         saved = self._keep(images.open_saved(path))
         self.streams = images.read_descriptors(saved, path)
         self.log_directory, self.log_place = saved, path
-        found: dict[str, Any] = {"images_dir_fd": saved}
         if self.request.options["work_path"]:
             self.log_place = self.request.options["work_path"]
             self.log_directory = self._keep(images.make(self.log_place))
-            found["work_dir_fd"] = self.log_directory
-        return found
+        return {"images_dir_fd": saved, "work_dir_fd": self.log_directory}
 
     def _keep(self, descriptor: int) -> int:
         self.kept.append(descriptor)
@@ -128,6 +127,7 @@ class Restoration(Creation):
             if self.request.options[name]:
                 found[name] = self.request.options[name]
         self._pass_namespaces(found)
+        self._map_owners()
         return found
 
     def _inherited_streams(self) -> list[dict[str, Any]]:
@@ -142,9 +142,10 @@ class Restoration(Creation):
         """Those that are given by path: as descriptors, or by the path."""
         for kind, path in external.namespace_paths(self.settings.config).items():
             if kind in external.BY_NAME:
-                number = plans.NAMESPACES + len(self.inherited)
+                number = plans.NAMESPACES + len(self.given)
                 found["inherit_fd"].append({"key": external.BY_NAME[kind], "fd": number})
                 self.inherited["namespace " + kind] = _open_namespace(path, kind)
+                self.given.append(kind)
             elif kind in external.JOINED:
                 found["join_ns"].append({"ns": external.JOINED[kind], "ns_file": path})
             else:
@@ -152,12 +153,23 @@ class Restoration(Creation):
                     f"linux.namespaces: CRIU cannot restore into a {kind} namespace that exists"
                 )
 
+    def _map_owners(self) -> None:
+        """User namespaces for idmapped mounts, and for the images."""
+        mapped = any(mounts.idmapped(mount) for mount in self.settings.config.get("mounts") or ())
+        if not mapped and not self.settings.is_new("user"):
+            return
+        from pyruntime import idmapped
+
+        self.inherited.update(idmapped.open_all(self.settings))
+        if self.settings.is_new("user"):
+            maps = self.settings.linux
+            self.inherited[plans.IMAGES_OWNER] = idmapped.make_namespace(maps, self.facts)
+
     # --- criu --------------------------------------------------------------------
 
     def _become_criu(self, criu: str, options: dict[str, Any]) -> None:
         """Start criu by way of an init, which prepares the mounts and waits for the cgroup."""
         assert self.container is not None
-        given = [name.removeprefix("namespace ") for name in self.inherited]
         ours, theirs = program.pair()
         self.conversation = Conversation(ours)
         self.settings.descriptors = {"criu": theirs.fileno(), **self.inherited}
@@ -165,8 +177,9 @@ class Restoration(Creation):
             (name + b"=" + value).decode("utf-8", "surrogateescape")
             for name, value in program.environment().items()
         ]
-        place = self.container.directory
-        self.init = InitProcess(plans.restore(self.settings, place, criu, environment, given))
+        place, images_path = self.container.directory, self.request.options["image_path"]
+        plan = plans.restore(self.settings, place, images_path, criu, environment, self.given)
+        self.init = InitProcess(plan)
         close_on_exec(3)
         self.init.spawn(list(self.settings.descriptors.values()))
         theirs.close()
@@ -184,14 +197,16 @@ class Restoration(Creation):
 
     def _reopen(self, options: dict[str, Any], pid: int) -> None:
         """CRIU mounts in its working directory, which must be one of its own mount namespace."""
+        assert self.container is not None
         for name in ("images_dir_fd", "work_dir_fd"):
-            if name in options:
-                real = posix.readlink(f"/proc/self/fd/{options[name]}")
-                inside = posix.open(f"/proc/{pid}/root{real}", images.FLAGS)
-                options[name], before = self._keep(inside), posix.fstat(options[name])
-                after = posix.fstat(inside)
-                if (before.st_dev, before.st_ino) != (after.st_dev, after.st_ino):
-                    raise PyruntimeError(f"{real}: was moved meanwhile")
+            place = posix.readlink(f"/proc/self/fd/{options[name]}")
+            if name == "images_dir_fd" and plans.IMAGES_OWNER in self.inherited:
+                place = plans.images_place(self.container.directory)
+            before = posix.fstat(options[name])
+            options[name] = self._keep(posix.open(f"/proc/{pid}/root{place}", images.FLAGS))
+            after = posix.fstat(options[name])
+            if (before.st_dev, before.st_ino) != (after.st_dev, after.st_ino):
+                raise PyruntimeError(f"{place}: was moved meanwhile")
 
     def _enter_cgroup(self, pid: int) -> None:
         assert self.cgroup is not None

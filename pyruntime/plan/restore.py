@@ -21,23 +21,32 @@ NAMESPACES = SOCKET + 1
 # Mount points in the container's directory.
 ROOT = "criu-root"
 SOURCES = "criu-mounts"
+IMAGES = "images"
+IMAGES_OWNER = "images owner"  # the descriptor of a user namespace
 DIRECTORY_MODE = 0o755
 ENODEV = 19
+EINVAL = 22
+EOPNOTSUPP = 95
 EAFNOSUPPORT = 97
 
 
 def restore(
-    settings: Settings, directory: str, program: str, environment: list[str], given: list[str]
+    settings: Settings,
+    directory: str,
+    images: str,
+    program: str,
+    environment: list[str],
+    given: list[str],
 ) -> Plan:
     """Become criu, in the container's cgroup and in a mount namespace where all is prepared.
 
     Below `directory` are the root (at ROOT, for CRIU wants a mount point whose parent
-    nothing covers) and the sources of the bind mounts (at `source_place`). `given` are the
-    types of the namespaces to be passed on. The runtime speaks with criu by the descriptor
-    `criu`.
+    nothing covers), the sources of the bind mounts (at `source_place`) and, for a user
+    namespace, the directory `images` (at `images_place`). `given` are the types of the
+    namespaces to be passed on. The runtime speaks with criu by the descriptor `criu`.
     """
     plan = Plan()
-    for name in ("criu", *("namespace " + kind for kind in given)):
+    for name in settings.descriptors:
         plan.add(op.load_fd(plan.slot(name), settings.number(name)))
     plan.add(op.umask(0))
     plan.add(op.unshare(c.CLONE_NEWNS))
@@ -45,6 +54,9 @@ def restore(
     plan.add(op.mount_setattr(AT_FDCWD, "/", c.AT_RECURSIVE, slave, -1))
     _make_mount_points(plan, settings, f"{directory}/{ROOT}")
     _prepare_sources(plan, settings, f"{directory}/{SOURCES}")
+    if IMAGES_OWNER in plan.slots:
+        _prepare_images(plan, images)
+    plan.close("sources")
     _attach_root(plan, settings, f"{directory}/{ROOT}")
     _enter_cgroup(plan, settings)
     plan.at = ""
@@ -53,6 +65,11 @@ def restore(
         plan.add(op.dup3(plan.slot("namespace " + kind), NAMESPACES + index))
     plan.add(op.execve(program, ["criu", "swrk", str(SOCKET)], environment))
     return plan
+
+
+def images_place(directory: str) -> str:
+    """Where CRIU finds the images that the root of a user namespace can read."""
+    return f"{directory}/{SOURCES}/{IMAGES}"
 
 
 def source_place(directory: str, index: int) -> str:
@@ -136,7 +153,21 @@ def _prepare_sources(plan: Plan, settings: Settings, place: str) -> None:
         plan.add(attach(plan.slot(name), target))
         mounts.propagate_as(plan, plan.slot(name), options)
         plan.close(name)
-    plan.close("sources")
+
+
+def _prepare_images(plan: Plan, images: str) -> None:
+    """The root of a user namespace reads the images, too, and to it they are its own."""
+    copy, target = plan.slot("copy"), plan.slot("target")
+    plan.at = ".linux.uidMappings"
+    plan.add(op.open_tree(copy, AT_FDCWD, images, c.OPEN_TREE_CLONE))
+    mapped = op.mount_setattr(
+        copy, "", c.AT_EMPTY_PATH, mount_attr(c.MOUNT_ATTR_IDMAP), plan.slot(IMAGES_OWNER)
+    )
+    # A file system that cannot do it may still have images that everybody can read.
+    plan.add(mapped, (EINVAL, 0), (EOPNOTSUPP, 0))
+    plan.add(op.make_path(target, plan.slot("sources"), IMAGES, DIRECTORY_MODE, -1))
+    plan.add(attach(copy, target))
+    plan.close("copy")
 
 
 def _mount_tmpfs(plan: Plan, place: str) -> None:
