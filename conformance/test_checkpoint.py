@@ -18,7 +18,6 @@ from typing import Any
 
 import pytest
 
-from conformance.bundle import Bundle
 from conformance.conftest import MakeContainer, runtime_name
 from conformance.runtime import Container, Result, Runtime, nothing_left, wait_for
 from conformance.test_terminal import ConsoleSocket
@@ -77,7 +76,7 @@ def images(workplace: Path) -> Path:
 def said(container: Container) -> tuple[str, int]:
     """The word and the number that the program has written last."""
     path = container.bundle.rootfs / "tmp/said"
-    text = wait_for(lambda: path.exists() and path.read_text(), f"what {container.id} says")
+    text = wait_for(lambda: path.read_text() if path.exists() else "", f"what {container.id} says")
     word, number = text.split()
     return word, int(number)
 
@@ -197,7 +196,9 @@ def test_another_id_and_bundle(
     word, _ = counting(container)
     save(container, images, "--leave-running")
     other = make_container()
-    shutil.copytree(container.bundle.rootfs / "tmp", other.bundle.rootfs / "tmp", dirs_exist_ok=True)
+    shutil.copytree(
+        container.bundle.rootfs / "tmp", other.bundle.rootfs / "tmp", dirs_exist_ok=True
+    )
     other.bundle.sh(COUNT)
     (other.bundle.rootfs / "tmp/said").unlink()
     restore(other, images)
@@ -752,9 +753,7 @@ def strange_streams(images: Path) -> None:
     [no_directory, empty_directory, cut_short, no_process, strange_streams],
     ids=lambda damage: damage.__name__,
 )
-def test_images_that_cannot_be_restored(
-    container: Container, images: Path, damage: Damage
-) -> None:
+def test_images_that_cannot_be_restored(container: Container, images: Path, damage: Damage) -> None:
     counting(container)
     save(container, images)
     damage(images)

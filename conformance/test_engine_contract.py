@@ -285,7 +285,6 @@ def test_global_options_in_any_order(runtime: Runtime, container: Container) -> 
 
 @pytest.mark.rows("R290")
 @departs("crun<1.21", "R296 this build has no checkpoint")
-@departs("pyruntime", "R296 there is no checkpoint: engines learn that from this status")
 def test_help_of_checkpoint(runtime: Runtime) -> None:
     assert runtime.run("checkpoint", "--help").status == 0
 

@@ -42,9 +42,7 @@ class Checkpoint:
         container = load_locked(self.request.root, identifier)
         try:
             if container.status() not in (state.RUNNING, state.PAUSED):
-                raise StateError(
-                    f"Container cannot be checkpointed in {container.status()} state"
-                )
+                raise StateError(f"Container cannot be checkpointed in {container.status()} state")
             self._save(container)
         finally:
             for descriptor in self.descriptors:

@@ -13,6 +13,11 @@ GENERAL = (
 )
 
 HINTS = (
+    ("criu: executable file not found", "install the package criu, or put it into the PATH"),
+    (
+        "criu failed",
+        "`criu check` tells what the kernel lacks; the log that is named has every step",
+    ),
     (
         "container does not exist",
         "`pyruntime list` shows the containers; one that was made with another --root is found "
@@ -61,8 +66,6 @@ HINTS = (
         "wait for that command to end; `pyruntime state ID` tells the status meanwhile",
     ),
     ("state.json", "`pyruntime delete --force ID` removes what is left of the container"),
-    ("No help topic for 'checkpoint'", "checkpoint and restore are not supported"),
-    ("No help topic for 'restore'", "checkpoint and restore are not supported"),
     ("No help topic", "`pyruntime --help` lists the commands"),
     ("unknown signal", ""),
     ("no such file or directory", "look whether the path that is named is there, as root sees it"),

@@ -40,7 +40,6 @@ def on_terminal(place: Path, *words: str) -> str:
         (["delete", "nope"], "`pyruntime list` shows the containers"),
         (["create", "x"], "`pyruntime spec` writes a config.json"),
         (["create", "a/b"], "letters, digits"),
-        (["checkpoint", "x"], "checkpoint and restore are not supported"),
     ],
 )
 def test_an_error_on_a_terminal_says_what_to_do_next(

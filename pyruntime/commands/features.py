@@ -1,4 +1,4 @@
-"""`features`: what this runtime can do, whatever the host (R260 to R274)."""
+"""`features`: what this runtime can do, whatever the host but for CRIU (R260 to R274)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import json
 import sys
 from typing import TYPE_CHECKING, Any
 
+from pyruntime.criu import program
+from pyruntime.errors import CriuError
 from pyruntime.options import SPECIFICATION
 
 if TYPE_CHECKING:
@@ -18,8 +20,11 @@ INTEL_RDT = True
 IDMAPPED_MOUNTS = True
 NET_DEVICES = True
 
+CHECKPOINT = "org.opencontainers.runc.checkpoint.enabled"  # runc's name, which readers look for
+
 # Those that this runtime acts on (R253); a key with a dot at its end stands for all below.
 _UNSAFE_ANNOTATIONS = (
+    "org.criu.config",
     "org.systemd.property.",
     "run.oci.hooks.",
     "run.oci.keep_original_groups",
@@ -91,8 +96,18 @@ def features() -> dict[str, Any]:
         "hooks": list(_HOOKS),
         "mountOptions": _mount_options(),
         "linux": _linux(),
+        "annotations": {CHECKPOINT: "true" if _has_criu() else "false"},
         "potentiallyUnsafeConfigAnnotations": list(_UNSAFE_ANNOTATIONS),
     }
+
+
+def _has_criu() -> bool:
+    """Checkpoint and restore are there as soon as CRIU is."""
+    try:
+        program.find()
+    except CriuError:
+        return False
+    return True
 
 
 def _mount_options() -> list[str]:

@@ -27,9 +27,7 @@ class Conversation:
     def __init__(self, socket: _socket.socket) -> None:
         self.socket = socket
 
-    def ask(
-        self, request: dict[str, Any], acts: Mapping[str, Act] | None = None
-    ) -> dict[str, Any]:
+    def ask(self, request: dict[str, Any], acts: Mapping[str, Act] | None = None) -> dict[str, Any]:
         """Send a request; criu's answer, with `success` or without.
 
         At each notification that `acts` has a name for that is done, and criu goes on

@@ -132,7 +132,9 @@ def read_descriptors(directory: int, path: str) -> list[str]:
     try:
         names = documents.loads(state.read_file(f"/proc/self/fd/{directory}/{DESCRIPTORS}"))
     except FileNotFoundError:
-        raise CriuError(f"{path} has no {DESCRIPTORS}: it is no checkpoint of a container") from None
+        raise CriuError(
+            f"{path} has no {DESCRIPTORS}: it is no checkpoint of a container"
+        ) from None
     except PyruntimeError as error:
         raise CriuError(f"{path}/{DESCRIPTORS}: {error}") from None
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):

@@ -110,6 +110,7 @@ def encode(message: str, values: dict[str, Any]) -> bytes:
 def _field(number: int, kind: str, value: Any) -> bytes:
     if kind == NUMBER:
         return _varint(number << 3 | _VARINT) + _varint(int(value))
+    content: bytes
     if kind == TEXT:
         content = value.encode("utf-8", "surrogateescape")
     else:

@@ -7,7 +7,9 @@ import subprocess
 import sys
 import time
 
+from pyruntime.criu import program
 from pyruntime.doctor.finding import NO, YES, Finding
+from pyruntime.errors import CriuError
 
 SAMPLES = 5
 SLOW = 30.0  # ms
@@ -42,12 +44,13 @@ def _start_once() -> float:
 
 
 def _criu() -> Finding:
-    """`criu check` tries what the kernel offers it."""
+    """Its release, and `criu check`, which tries what the kernel offers it."""
     cost = "checkpoint and restore cannot work"
     path = shutil.which("criu")
     if path is None:
         return Finding("criu", NO, "not installed", cost)
     try:
+        major, minor = program.check_version(path)
         result = subprocess.run(
             [path, "check"],
             stdin=subprocess.DEVNULL,
@@ -56,9 +59,10 @@ def _criu() -> Finding:
             errors="replace",
             timeout=TIMEOUT,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except (OSError, subprocess.TimeoutExpired, CriuError) as error:
         return Finding("criu", NO, str(error), cost)
+    name = f"{major}.{minor}, {path}"
     if result.returncode == 0:
-        return Finding("criu", YES, path, cost)
+        return Finding("criu", YES, name, cost)
     lines = (result.stderr + result.stdout).strip().splitlines() or ["it fails"]
-    return Finding("criu", NO, f"{path} check: {lines[0].strip()}", cost)
+    return Finding("criu", NO, f"{name}; criu check: {lines[0].strip()}", cost)
