@@ -162,6 +162,35 @@ host_pids() {
 }
 step kill-all-host-pids host_pids
 step delete-force eval 'detached forced "$IMAGE" forced sleep 600 && ctr task rm -f forced >/dev/null; ctr container rm forced; ctr task ls -q'
+# ---- checkpoint
+# The word is made up by the program, and in its memory alone.
+counts='read word </proc/sys/kernel/random/uuid; i=0; while :; do i=$((i + 1)); echo $word $i >/tmp/new; mv /tmp/new /tmp/said; sleep 0.1; done'
+said() { ctr task exec --exec-id "said-$RANDOM" saved cut -d" " -f"$1" /tmp/said; }
+goes_on() { [ "$(said 2)" -gt "$1" ]; }
+checkpointed() {
+    detached saved --null-io "$IMAGE" saved sh -c "$counts" || return
+    eventually goes_on 2
+    local word number
+    word=$(said 1)
+    ctr container checkpoint --rw --image --task saved localhost/checkpoint:saved >/dev/null
+    echo "checkpoint $?"
+    task_state saved
+    number=$(said 2)
+    kill_and_remove saved
+    ctr container restore --rw --live saved localhost/checkpoint:saved
+    echo "restore $?"
+    eventually goes_on "$number" && [ "$(said 1)" = "$word" ] && echo 'the same word'
+    ctr task checkpoint --exit --image-path "$WORK/images" saved >/dev/null
+    echo "exit $?"
+    eventually state_is STOPPED saved && task_state saved
+    remove saved
+}
+if criu_says=$(criu check 2>&1); then
+    step checkpoint checkpointed
+else
+    skip checkpoint "criu check: ${criu_says%%$'\n'*}"
+fi
+
 # ---- what happens when parts die
 init_died() {
     detached victim "$IMAGE" victim sleep 600 || return

@@ -238,6 +238,60 @@ attached() {
 }
 step attach attached
 
+# ---- checkpoint
+# The word is made up by the program, and in its memory alone.
+counts='read word </proc/sys/kernel/random/uuid; i=0; while :; do i=$((i + 1)); echo $word $i >/tmp/new; mv /tmp/new /tmp/said; echo $i; sleep 0.1; done'
+word_of() { podman exec "$1" cut -d" " -f1 /tmp/said; }
+number_of() { podman exec "$1" cut -d" " -f2 /tmp/said; }
+goes_on() { [ "$(number_of "$1")" -gt "$2" ]; }
+counting() {
+    podman run -d --name "$1" --network none -v "$WORK/volume:/data:ro" "$IMAGE" sh -c "$counts" >/dev/null
+    eventually goes_on "$1" 2
+}
+checkpointed() {
+    counting saved
+    local word number
+    word=$(word_of saved)
+    podman container checkpoint saved >/dev/null && field '{{.State.Status}} {{.State.Checkpointed}}' saved
+    number=$(podman logs saved | tail -n 1)
+    podman container restore saved >/dev/null && field '{{.State.Status}}' saved
+    eventually goes_on saved "$number" && [ "$(word_of saved)" = "$word" ] && echo 'the same word'
+    podman logs saved | grep -c '^1$'
+    podman exec saved sh -c 'touch /data/file; echo $?; cat /data/link'
+    podman container checkpoint --leave-running saved >/dev/null && field '{{.State.Status}}' saved
+    podman rm -f -t 0 saved
+}
+exported() {
+    counting moved
+    local word
+    word=$(word_of moved)
+    podman container checkpoint --export "$WORK/moved.tar.gz" moved >/dev/null && field '{{.State.Status}}' moved
+    podman rm moved >/dev/null
+    for name in here there; do
+        podman container restore --import "$WORK/moved.tar.gz" --name "$name" >/dev/null
+        eventually goes_on "$name" 1 && [ "$(word_of "$name")" = "$word" ] && echo "$name"
+    done
+    podman rm -f -t 0 here there | wc -l
+}
+refused_checkpoints() {
+    podman run -d --name done --network none "$IMAGE" true >/dev/null
+    podman wait done
+    podman container checkpoint done >/dev/null
+    echo "checkpoint $?"
+    podman container restore done >/dev/null
+    echo "restore $?"
+    podman rm done
+}
+if criu_says=$(criu check 2>&1); then
+    step checkpoint checkpointed
+    step checkpoint-export exported
+    step checkpoint-refused refused_checkpoints
+else
+    for name in checkpoint checkpoint-export checkpoint-refused; do
+        skip "$name" "criu check: ${criu_says%%$'\n'*}"
+    done
+fi
+
 # ---- health check
 healthy() {
     podman run -d --name healthy --network none --health-cmd 'test -e /well' --health-interval disable "$IMAGE" sleep 600 >/dev/null
