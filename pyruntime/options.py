@@ -616,7 +616,7 @@ VERBS: dict[str, VerbEntry] = {
                 STRING,
                 "",
                 "CONTEXT",
-                "SELinux context of the mounts",
+                "context of the mounts, under SELinux",
                 False,
             ),
             (("no-subreaper",), FLAG, False, "", "accepted for runc's callers; no effect", True),

@@ -49,7 +49,7 @@ def test_a_file_that_others_write_to(tmp_path: Path) -> None:
     (tmp_path / "core-1.img").touch()
     opened(tmp_path)
     (tmp_path / "core-1.img").chmod(0o606)
-    with pytest.raises(CriuError, match=f"{tmp_path}/core-1.img can be written to"):
+    with pytest.raises(CriuError, match=rf"{tmp_path}/core-1\.img can be written to"):
         opened(tmp_path)
 
 
@@ -62,7 +62,7 @@ def test_the_parents_are_looked_at_too(tmp_path: Path) -> None:
     (first / "pages-1.img").touch()
     opened(last)
     (first / "pages-1.img").chmod(0o666)
-    with pytest.raises(CriuError, match="last/parent/pages-1.img"):
+    with pytest.raises(CriuError, match=r"last/parent/pages-1\.img"):
         opened(last)
 
 
