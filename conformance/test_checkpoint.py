@@ -706,6 +706,26 @@ def test_a_hook_that_fails(container: Container, images: Path) -> None:
     nothing_left(container.runtime, container.id, container.bundle)
 
 
+@rows("R296", "R39")
+@departs("runc", "R296 a mount is left on the host")
+def test_a_restore_that_is_killed(container: Container, images: Path) -> None:
+    """Whatever it was doing, `delete --force` removes what there is, CRIU too."""
+    counting(container)
+    save(container, images)
+    fifo = container.runtime.workplace / "fifo"
+    os.mkfifo(fifo)
+    container.bundle.hook("createRuntime", f"echo here >{fifo}; exec sleep 1000")
+    container.bundle.save()
+    words = ["--detach", "--image-path", str(images), "--bundle", str(container.bundle.path)]
+    null = subprocess.DEVNULL
+    command = container.runtime.command("restore", *words, container.id)
+    with subprocess.Popen(command, stdin=null, stdout=null, stderr=null) as restoring:
+        assert fifo.read_text() == "here\n"
+        restoring.kill()
+    container.delete("--force")
+    nothing_left(container.runtime, container.id, container.bundle)
+
+
 # ---- what is refused
 
 
