@@ -109,9 +109,7 @@ class Restoration(Creation):
 
     def _of_container(self) -> dict[str, Any]:
         assert self.container is not None
-        config = self.settings.config
-        cgroups = self.settings.cgroups | self.settings.staying
-        mounted = external.restored_mounts(config, self.bundle, self.container.directory, cgroups)
+        mounted = external.restored_mounts(self.settings, self.container.directory)
         mounted.append({"key": NOTIFY, "val": self.container.path("notify")})
         found: dict[str, Any] = {
             "evasive_devices": True,

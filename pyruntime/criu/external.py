@@ -11,7 +11,7 @@ import posix
 
 from pyruntime import facts
 from pyruntime.cgroups.directory import read_text
-from pyruntime.plan import mount_options, mounts
+from pyruntime.plan import cgroup_mounts, mount_options, mounts
 from pyruntime.plan.devices import DEFAULT_DEVICES
 from pyruntime.plan.restore import source_place
 from pyruntime.request import clean
@@ -19,6 +19,8 @@ from pyruntime.request import clean
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+
+    from pyruntime.plan.settings import Settings
 
     Config = dict[str, Any]
     Pairs = list[dict[str, str]]
@@ -137,27 +139,25 @@ def _saved_cgroups(table: list[Mount], destination: str, rootfs: str) -> dict[st
     }
 
 
-def restored_mounts(
-    config: Config, bundle: str, directory: str, cgroups: dict[str, tuple[str, str]]
-) -> Pairs:
+def restored_mounts(settings: Settings, directory: str) -> Pairs:
     """For a restore: the names, each with what to mount there.
 
-    `directory` is the container's, where the plan has mounted the sources. `cgroups` maps each
-    controller to (mount point, directory of the container).
+    `directory` is the container's, where the plan has mounted the sources.
     """
+    config = settings.config
     found: dict[str, str] = {path: path for path in _device_paths(config)}
     table = mount_table("self")
     for destination, index, mount in binds(config):
         prepared = source_place(directory, index)
         found[destination] = prepared
-        source = _source(mount, bundle)
+        source = _source(mount, settings.bundle)
         for below in table:
             if below.point.startswith(source + "/"):
                 rest = below.point[len(source) :]
                 found.setdefault(destination + rest, prepared + rest)
     for mount in config.get("mounts") or ():
         if mount.get("type") in CGROUP_TYPES and not _is_new(config, "cgroup"):
-            found.update(_restored_cgroups("/" + mounts.destination(mount), cgroups))
+            found.update(_restored_cgroups("/" + mounts.destination(mount), settings))
     return [{"key": name, "val": source} for name, source in found.items()]
 
 
@@ -172,13 +172,14 @@ def _device_paths(config: Config) -> list[str]:
     return [*DEFAULT_DEVICES, *(each["path"] for each in named)]
 
 
-def _restored_cgroups(destination: str, cgroups: dict[str, tuple[str, str]]) -> dict[str, str]:
+def _restored_cgroups(destination: str, settings: Settings) -> dict[str, str]:
     """As cgroup_mounts.mount_cgroup lays them out."""
-    if set(cgroups) <= {""}:
-        return {destination: cgroups[""][1]} if cgroups else {}
+    hierarchies = cgroup_mounts.shown(settings)
+    if {controller for controller, _, _ in hierarchies} == {cgroup_mounts.UNIFIED}:
+        return {destination: hierarchies[0][2]}
     return {
-        f"{destination}/{mountpoint.rsplit('/', 1)[-1]}": directory
-        for mountpoint, directory in cgroups.values()
+        f"{destination}/{mountpoint.rsplit('/', 1)[-1]}": path
+        for _, mountpoint, path in hierarchies
     }
 
 

@@ -46,15 +46,22 @@ def open_shown(plan: Plan, settings: Settings) -> None:
     """Clone the cgroup directories to be shown while the host's paths can be seen."""
     if settings.shows_cgroups() and not settings.is_new("cgroup"):
         plan.at = ".mounts"
-        done = set()
-        hierarchies = settings.cgroups | settings.staying
-        whole = _shows_the_host(settings, hierarchies)
-        for controller, (mountpoint, directory) in hierarchies.items():
-            if mountpoint not in done:
-                slot = plan.slot("cgroup " + controller)
-                shown = mountpoint if whole else directory
-                plan.add(op.open_tree(slot, AT_FDCWD, shown, c.OPEN_TREE_CLONE))
-            done.add(mountpoint)
+        for controller, _, path in shown(settings):
+            slot = plan.slot("cgroup " + controller)
+            plan.add(op.open_tree(slot, AT_FDCWD, path, c.OPEN_TREE_CLONE))
+
+
+def shown(settings: Settings) -> list[tuple[str, str, str]]:
+    """(controller, mount point on the host, directory to be shown) of each hierarchy.
+
+    For a container without a cgroup namespace of its own.
+    """
+    hierarchies = settings.cgroups | settings.staying
+    whole = _shows_the_host(settings, hierarchies)
+    found: dict[str, tuple[str, str, str]] = {}
+    for controller, (mountpoint, directory) in hierarchies.items():
+        found.setdefault(mountpoint, (controller, mountpoint, mountpoint if whole else directory))
+    return list(found.values())
 
 
 def _shows_the_host(settings: Settings, hierarchies: dict[str, tuple[str, str]]) -> bool:

@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from pyruntime.criu import external
+from pyruntime.facts import Facts
+from pyruntime.plan.settings import Settings
 
 INSIDE = r"""
 100 90 8:1 /bundle/rootfs / rw - ext4 /dev/sda rw
@@ -64,6 +66,12 @@ def pairs(found: list[dict[str, str]]) -> dict[str, str]:
     return {each["key"]: each["val"] for each in found}
 
 
+def restored(config: dict[str, Any], cgroups: dict[str, tuple[str, str]]) -> dict[str, str]:
+    found = Settings(config, Facts())
+    found.cgroups = cgroups
+    return pairs(external.restored_mounts(found, "/run/x"))
+
+
 @pytest.mark.rows("R296")
 def test_names_at_a_dump(rootfs: str) -> None:
     assert pairs(external.saved_mounts(CONFIG, "/", rootfs, 7)) == {
@@ -78,7 +86,7 @@ def test_names_at_a_dump(rootfs: str) -> None:
 @pytest.mark.rows("R296")
 def test_sources_at_a_restore() -> None:
     cgroups = {"cpu": ("/sys/fs/cgroup/cpu,cpuacct", "/sys/fs/cgroup/cpu,cpuacct/c2")}
-    found = pairs(external.restored_mounts(CONFIG, "/", "/run/x", cgroups))
+    found = restored(CONFIG, cgroups)
     assert found["/data"] == "/run/x/criu-mounts/1"
     assert found["/data/deep"] == "/run/x/criu-mounts/1/deep"
     assert found["/var/run/a b"] == "/run/x/criu-mounts/2"
@@ -86,22 +94,25 @@ def test_sources_at_a_restore() -> None:
     assert found["/dev/zero"] == "/dev/zero"
 
 
-@pytest.mark.rows("R296")
-def test_cgroups_of_version_2() -> None:
-    cgroups = {"": ("/sys/fs/cgroup", "/sys/fs/cgroup/c2")}
-    found = pairs(external.restored_mounts(CONFIG, "/", "/run/x", cgroups))
-    assert found["/sys/fs/cgroup"] == "/sys/fs/cgroup/c2"
+UNIFIED = {"": ("/sys/fs/cgroup", "/sys/fs/cgroup/c2")}
+
+
+@pytest.mark.rows("R296", "R93")
+@pytest.mark.parametrize(
+    ("kind", "path"), [("uts", "/sys/fs/cgroup"), ("user", "/sys/fs/cgroup/c2")]
+)
+def test_cgroups_of_version_2(kind: str, path: str) -> None:
+    """What create shows: the whole of the host's, unless there is a user namespace."""
+    config = {**CONFIG, "linux": {"namespaces": [{"type": kind}]}}
+    assert restored(config, UNIFIED)["/sys/fs/cgroup"] == path
 
 
 @pytest.mark.rows("R296")
 def test_with_a_namespace_cgroup_mounts_are_ordinary_ones(rootfs: str) -> None:
     config = {**CONFIG, "linux": {"namespaces": [{"type": "cgroup"}]}}
-    assert not any(
-        "cgroup" in point for point in pairs(external.saved_mounts(config, "/", rootfs, 7))
-    )
-    cgroups = {"": ("/sys/fs/cgroup", "/sys/fs/cgroup/c2")}
-    found = pairs(external.restored_mounts(config, "/", "/run/x", cgroups))
-    assert "/sys/fs/cgroup" not in found
+    saved = pairs(external.saved_mounts(config, "/", rootfs, 7))
+    assert not any("cgroup" in point for point in saved)
+    assert "/sys/fs/cgroup" not in restored(config, UNIFIED)
 
 
 @pytest.mark.rows("R296")
