@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -460,6 +461,22 @@ def test_mounts_of_cgroups(container: Container, images: Path, own: bool) -> Non
     assert int(before.splitlines()[-1]) > 0
 
 
+@rows("R296", "R297")
+@departs("runc", "R296 the mount is not among those that it tells CRIU of")
+def test_mount_for_readiness(container: Container, images: Path, workplace: Path) -> None:
+    container.bundle.sh(COUNT)
+    address = workplace / "manager.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(address))
+        container.create(redirections=NULL, env={**os.environ, "NOTIFY_SOCKET": str(address)})
+        container.start()
+        wait_number(container, 2)
+        save(container, images)
+        restore(container, images)
+    mount = "grep ' /run/notify ' /proc/self/mounts | cut -d' ' -f4"
+    assert {"ro", "nosuid", "nodev"} <= set(inside(container, mount).split(","))
+
+
 # ---- namespaces
 
 
@@ -589,15 +606,15 @@ def console(workplace: Path) -> Iterator[ConsoleSocket]:
 def test_terminal(container: Container, images: Path, console: ConsoleSocket) -> None:
     container.bundle.process["terminal"] = True
     container.bundle.sh("read first; echo got $first; read second; echo $first and $second; read x")
-    socket = ("--console-socket", str(console.path))
-    container.create(*socket).start()
+    option = ("--console-socket", str(console.path))
+    container.create(*option).start()
     terminal = console.terminal()
     terminal.write("one\n")
     terminal.wait_text("got one")
     save(container, images)
     result = container.runtime.check_refused(try_restore(container, images))
     assert "console socket" in result.stderr
-    restore(container, images, *socket)
+    restore(container, images, *option)
     terminal = console.terminal()
     terminal.write("two\n")
     terminal.wait_text("one and two")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import posix
 
-from pyruntime import deletion, facts, state
+from pyruntime import deletion, facts, notify, state
 from pyruntime.criu import asked, external, images, messages, program
 from pyruntime.errors import CgroupError, CriuError, PyruntimeError, StateError, UsageError
 from pyruntime.locking import load_locked
@@ -113,6 +113,9 @@ class Checkpoint:
             found["freeze_cgroup"] = freezer
         if not self.pre_dump:
             found["ext_mnt"] = external.saved_mounts(config, bundle, rootfs, container.pid)
+            if state.exists(container.path(notify.DIRECTORY)):  # it is not in config.json
+                point = external.resolve(rootfs, notify.INSIDE)
+                found["ext_mnt"].append({"key": point, "val": notify.INSIDE})
             created = container.values.get("external_descriptors") or []
             streams = external.saved_streams(container.pid, created)
             found["external"] += [name for name in streams if name.startswith(external.FILE)]

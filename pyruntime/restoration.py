@@ -12,7 +12,7 @@ import posix
 import struct
 
 from pyruntime import config as configs
-from pyruntime import failures, hooks, processes, state, stored
+from pyruntime import failures, hooks, notify, processes, state, stored
 from pyruntime.cgroups.directory import read_text
 from pyruntime.cgroups.layout import own_paths
 from pyruntime.creation import Creation
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from pyruntime.request import Request
 
 LOG = "restore.log"
-NOTIFY = "/run/notify"
 MASTER_NAME = b"/dev/ptmx"
 
 
@@ -59,7 +58,7 @@ class Restoration(Creation):
         options.update(self._directories())
         self.container = state.new(self.request.root, self.identifier, self._values())
         state.write_atomically(self.container.path("config.json"), loaded.text, 0o600)
-        for name in (plans.ROOT, plans.SOURCES, "notify"):
+        for name in (plans.ROOT, plans.SOURCES, notify.DIRECTORY):
             posix.mkdir(self.container.path(name), 0o755)
         self._plan_cgroup()
         if self.settings.process.get("terminal"):
@@ -110,7 +109,7 @@ class Restoration(Creation):
     def _of_container(self) -> dict[str, Any]:
         assert self.container is not None
         mounted = external.restored_mounts(self.settings, self.container.directory)
-        mounted.append({"key": NOTIFY, "val": self.container.path("notify")})
+        mounted.append({"key": notify.INSIDE, "val": self.container.path(notify.DIRECTORY)})
         found: dict[str, Any] = {
             "evasive_devices": True,
             "rst_sibling": True,

@@ -8,6 +8,7 @@ import posix
 from pyruntime import failures
 from pyruntime.criu import messages
 from pyruntime.criu.conversation import Conversation
+from pyruntime.descriptors import close_on_exec
 from pyruntime.errors import CriuError
 from pyruntime.hooks import DEFAULT_SIGNALS
 
@@ -36,7 +37,11 @@ def find() -> str:
 
 
 def start(path: str) -> tuple[int, Conversation]:
-    """Start criu, whose own output is nobody's business; its pid and the socket to it."""
+    """Start criu, whose own output is nobody's business; its pid and the socket to it.
+
+    Nothing that the caller left open reaches it.
+    """
+    close_on_exec(3)
     ours, theirs = pair()
     null = posix.open("/dev/null", posix.O_RDWR | posix.O_CLOEXEC)
     actions = [(posix.POSIX_SPAWN_DUP2, null, number) for number in range(3)]
