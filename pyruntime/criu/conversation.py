@@ -7,7 +7,6 @@ import posix
 import struct
 
 from pyruntime.criu import messages
-from pyruntime.errors import CriuError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,11 +27,11 @@ class Conversation:
         self.socket = socket
 
     def ask(self, request: dict[str, Any], acts: Mapping[str, Act] | None = None) -> dict[str, Any]:
-        """Send a request; criu's answer, with `success` or without.
+        """Send a request; criu's answer, with `success` or without; {} if it leaves without one.
 
         At each notification that `acts` has a name for that is done, and criu goes on
         when it has been. What an act raises ends criu's work: it takes back what it did.
-        Raises CriuError if criu leaves without an answer.
+        Raises CriuError for an answer that is none.
         """
         self._send(request)
         while True:
@@ -71,8 +70,6 @@ class Conversation:
             if (level, kind) == (_socket.SOL_SOCKET, _socket.SCM_RIGHTS)
             for (number,) in struct.iter_unpack("i", rights[: len(rights) & ~3])
         ]
-        if not data:
-            raise CriuError("criu has left without an answer")
         return messages.decode("response", data), descriptors
 
     def close(self) -> None:

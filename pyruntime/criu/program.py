@@ -81,7 +81,9 @@ def check_version(path: str) -> tuple[int, int]:
         answer = conversation.ask({"type": messages.VERSION})
     finally:
         end(pid, conversation)
-    found = answer.get("version") or {}
+    found = answer.get("version")
+    if not found:
+        raise CriuError(f"{path} does not answer as CRIU does")
     version = found.get("major_number", 0), found.get("minor_number", 0)
     if version < OLDEST:
         raise CriuError(

@@ -6,11 +6,12 @@ import os
 import socket
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pyruntime.criu import messages
+from pyruntime.criu import messages, program
 from pyruntime.criu.conversation import Conversation
 from pyruntime.errors import CriuError, PyruntimeError
 
@@ -159,5 +160,30 @@ def test_a_criu_that_leaves(after: int) -> None:
         for _ in range(after):
             hear(end)
 
-    with pytest.raises(CriuError, match="left without an answer"):
-        Criu(script).ask()
+    assert Criu(script).ask() == {}
+
+
+@pytest.mark.rows("R296")
+@pytest.mark.parametrize(
+    ("script", "text"),
+    [("exit 1", "does not answer as CRIU does"), ("echo no >&3", "not a message of its RPC")],
+)
+def test_a_program_that_only_has_the_name(tmp_path: Path, script: str, text: str) -> None:
+    path = tmp_path / "criu"
+    path.write_text(f"#!/bin/sh\nhead -c 2 <&3 >/dev/null\n{script}\n")
+    path.chmod(0o755)
+    with pytest.raises(CriuError, match=text):
+        program.check_version(str(path))
+    with pytest.raises(CriuError, match="no such file or directory"):
+        program.check_version(str(tmp_path / "none"))
+
+
+@pytest.mark.rows("R296")
+def test_where_criu_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(program.posix, "environ", {b"PATH": b"criu:" + str(tmp_path).encode()})
+    with pytest.raises(CriuError, match=r"executable file not found in \$PATH"):
+        program.find()
+    (tmp_path / "criu").touch(0o755)
+    assert program.find() == f"{tmp_path}/criu"
+    monkeypatch.setattr(program.posix, "environ", {b"HOME": b"/"})
+    assert program.environment()[b"PATH"] == program.PATH
