@@ -21,7 +21,7 @@ import pytest
 
 from conformance.conftest import MakeContainer, runtime_name
 from conformance.runtime import Container, Result, Runtime, nothing_left, wait_for
-from conformance.test_terminal import ConsoleSocket
+from conformance.test_terminal import ConsoleSocket, OnTerminal
 
 departs = pytest.mark.departs
 rows = pytest.mark.rows
@@ -621,10 +621,24 @@ def test_terminal(container: Container, images: Path, console: ConsoleSocket) ->
     assert "/dev/pts/" in inside(container, "readlink /proc/1/fd/0")
 
 
-def pipe_of(container: Container, name: str) -> Path:
-    path = container.runtime.workplace / name
-    os.mkfifo(path)
-    return path
+@rows("R296", "R62", "R295")
+def test_restore_on_our_terminal(
+    container: Container, images: Path, console: ConsoleSocket
+) -> None:
+    container.bundle.process["terminal"] = True
+    container.bundle.sh("stty -echo; read first; echo got $first; read second; exit 5")
+    container.create("--console-socket", str(console.path)).start()
+    terminal = console.terminal()
+    terminal.write("one\n")
+    terminal.wait_text("got one")
+    save(container, images)
+    here = OnTerminal(container, words=("restore", "--image-path", str(images)))
+    try:
+        here.terminal.write("two\n")
+        assert here.process.wait(60) == 5
+    finally:
+        here.close()
+    nothing_left(container.runtime, container.id, container.bundle)
 
 
 @rows("R296", "R41")

@@ -280,9 +280,15 @@ def test_console_socket_where_nobody_listens(
 
 
 class OnTerminal:
-    """`run` as the session leader of a terminal of ours."""
+    """`run`, or another verb, as the session leader of a terminal of ours."""
 
-    def __init__(self, container: Container, rows: int = 25, columns: int = 81) -> None:
+    def __init__(
+        self,
+        container: Container,
+        rows: int = 25,
+        columns: int = 81,
+        words: tuple[str, ...] = ("run",),
+    ) -> None:
         container.bundle.process["terminal"] = True
         container.bundle.save()
         master, self.slave = os.openpty()
@@ -290,7 +296,7 @@ class OnTerminal:
         self.terminal.set_size(rows, columns)
         self.attributes = termios.tcgetattr(self.slave)
         command = container.runtime.command(
-            "run", "--bundle", str(container.bundle.path), container.id
+            *words, "--bundle", str(container.bundle.path), container.id
         )
         leader = (
             "import fcntl, os, sys, termios;"
