@@ -482,15 +482,23 @@ def test_mount_for_readiness(container: Container, images: Path, workplace: Path
 
 @rows("R296")
 @departs("runc", "R296 CRIU in the user namespace cannot read the images")
-def test_user_namespace(container: Container, images: Path) -> None:
+def test_user_namespace(container: Container, images: Path, source: Path) -> None:
     bundle = container.bundle
+    hidden = source / "hidden"
+    (hidden / "inner").mkdir(parents=True)
+    (hidden / "inner/file").write_text("found\n")
+    hidden.chmod(0o700)  # what is below can be reached by the host's root alone
+    (bundle.rootfs / "data").mkdir()
+    bundle.mount("/data", "bind", str(hidden / "inner"), ["bind", "ro"])
     bundle.namespace("user")
     bundle.linux["uidMappings"] = [{"containerID": 0, "hostID": 200000, "size": 65536}]
     bundle.linux["gidMappings"] = [{"containerID": 0, "hostID": 200000, "size": 65536}]
     (bundle.rootfs / "tmp").chmod(0o1777)
     word, _ = counting(container)
     look = "cat /proc/self/uid_map /proc/self/gid_map; id -u; echo x >/dev/null && ls -l /dev/zero"
+    look += "; cat /data/file"
     before = inside(container, look)
+    assert before.endswith("found")
     save(container, images)
     restore(container, images)
     assert inside(container, look) == before

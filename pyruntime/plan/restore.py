@@ -174,7 +174,7 @@ def _mount_tmpfs(plan: Plan, place: str) -> None:
     context, sources = plan.slot("context"), plan.slot("sources")
     plan.at = ".mounts"
     plan.add(op.fsopen(context, "tmpfs"))
-    plan.add(op.fsconfig(context, c.FSCONFIG_SET_STRING, "mode", "700", 0))
+    plan.add(op.fsconfig(context, c.FSCONFIG_SET_STRING, "mode", "711", 0))
     plan.add(op.fsconfig(context, c.FSCONFIG_CMD_CREATE, None, None, 0))
     plan.add(op.fsmount(sources, context, 0))
     _open_place(plan, place)
