@@ -180,10 +180,10 @@ def test_a_program_that_only_has_the_name(tmp_path: Path, script: str, text: str
 
 @pytest.mark.rows("R296")
 def test_where_criu_is_looked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program.posix, "environ", {b"PATH": b"criu:" + str(tmp_path).encode()})
+    monkeypatch.setattr("posix.environ", {b"PATH": b"criu:" + str(tmp_path).encode()})
     with pytest.raises(CriuError, match=r"executable file not found in \$PATH"):
         program.find()
     (tmp_path / "criu").touch(0o755)
     assert program.find() == f"{tmp_path}/criu"
-    monkeypatch.setattr(program.posix, "environ", {b"HOME": b"/"})
+    monkeypatch.setattr("posix.environ", {b"HOME": b"/"})
     assert program.environment()[b"PATH"] == program.PATH
