@@ -157,7 +157,8 @@ class Restoration(Creation):
 
         self.inherited.update(idmapped.open_all(self.settings))
         if self.settings.is_new("user"):
-            maps = self.settings.linux
+            images.let_group_read(self.kept[0], self.request.options["image_path"])
+            maps = image_maps(self.settings.linux)
             self.inherited[plans.IMAGES_OWNER] = idmapped.make_namespace(maps, self.facts)
 
     # --- criu --------------------------------------------------------------------
@@ -296,6 +297,19 @@ class Restoration(Creation):
             posix.close(self.console)
         if self.conversation is not None:
             self.conversation.close()
+
+
+def image_maps(linux: dict[str, Any]) -> dict[str, Any]:
+    """How a user namespace's root is to see the images: not as its own, but as its group's.
+
+    criu is the host's root when it begins in there, and the namespace's root later.
+    """
+    given = linux.get("gidMappings") or ()
+    group = next((each["hostID"] for each in given if each["containerID"] == 0), 0)
+    return {
+        "uidMappings": [{"containerID": 0, "hostID": 0, "size": 1}],
+        "gidMappings": [{"containerID": 0, "hostID": group, "size": 1}],
+    }
 
 
 def _open_namespace(path: str, kind: str) -> int:

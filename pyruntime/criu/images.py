@@ -24,6 +24,8 @@ TOLD = 3  # lines of the log in an error's text
 NO_REASON = ("Dumping FAILED", "Restoring FAILED", "RLIMIT_NOFILE for self")
 OTHERS_WRITE = 0o002
 GROUP_WRITES = 0o020
+GROUP_READS = 0o040
+GROUP_ENTERS = 0o050
 FLAGS = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_CLOEXEC
 
 
@@ -84,6 +86,16 @@ def _check_files(descriptor: int, path: str) -> None:
             except FileNotFoundError:
                 raise CriuError(f"{place}/{name}: is a link to nothing") from None
             _check(about, f"{place}/{name}")
+
+
+def let_group_read(descriptor: int, path: str) -> None:
+    """Let the group root read the images: criu in a user namespace comes as a member of it."""
+    for at, _ in _chain(descriptor, path):
+        for name in (".", *posix.listdir(at)):
+            about = posix.stat(name, dir_fd=at)
+            if about.st_gid == 0 and name != PARENT:
+                wanted = GROUP_ENTERS if name == "." else GROUP_READS
+                posix.chmod(name, about.st_mode & 0o7777 | wanted, dir_fd=at)
 
 
 def _chain(descriptor: int, path: str) -> Iterator[tuple[int, str]]:

@@ -156,7 +156,7 @@ def _prepare_sources(plan: Plan, settings: Settings, place: str) -> None:
 
 
 def _prepare_images(plan: Plan, images: str) -> None:
-    """The root of a user namespace reads the images, too, and to it they are its own."""
+    """The root of a user namespace reads the images, too: to it they are its group's."""
     copy, target = plan.slot("copy"), plan.slot("target")
     plan.at = ".linux.uidMappings"
     plan.add(op.open_tree(copy, AT_FDCWD, images, c.OPEN_TREE_CLONE))
