@@ -1,4 +1,4 @@
-# The Kubernetes interface of containerd; its steps are Python's, who can speak gRPC.
+# The Kubernetes interface of containerd, or of SERVER; its steps are Python's, who can speak gRPC.
 # shellcheck shell=bash
 . "$(dirname "$0")/steps.sh"
 export PYTHONPATH=$TREE PYTHONDONTWRITEBYTECODE=1

@@ -56,10 +56,12 @@ COMMANDS = {
     "containerd": ("containerd", "ctr", "containerd-shim-runc-v2"),
     "buildah": ("buildah",),
     "cri": ("containerd", "ctr", "containerd-shim-runc-v2", "iptables"),
+    "crio": ("crio", "conmon", "pinns", "podman", "iptables"),
 }
 # Programs elsewhere than in PATH, and Python packages.
-FILES = {"cri": ("/usr/lib/cni/bridge", "/usr/lib/cni/portmap", "/usr/lib/cni/loopback")}
-PACKAGES = {"cri": ("grpc", "google.protobuf")}
+PLUGINS = ("/usr/lib/cni/bridge", "/usr/lib/cni/portmap", "/usr/lib/cni/loopback")
+FILES = {"cri": PLUGINS, "crio": PLUGINS}
+PACKAGES = {"cri": ("grpc", "google.protobuf"), "crio": ("grpc", "google.protobuf")}
 
 
 @dataclass

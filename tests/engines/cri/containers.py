@@ -26,7 +26,7 @@ def life(node: Node) -> None:
     node.call("StartContainer", container_id=container.id)
     container.wait_for_line("ready")
     status = container.status()
-    print(container.state(), dict(status.labels), dict(status.annotations))
+    print(container.state(), sorted(status.labels.items()), sorted(status.annotations.items()))
     print("times", 0 < status.created_at <= status.started_at, status.finished_at)
     with refused():
         node.call("StartContainer", container_id=container.id)
@@ -246,7 +246,7 @@ def stats(node: Node) -> None:
         container = pod.start(["sh", "-c", busy], name="busy", labels={"a": "b"})
         container.wait_for_line("ready")
         one = node.call("ContainerStats", container_id=container.id).stats
-        print(one.attributes.metadata.name, dict(one.attributes.labels))
+        print(one.attributes.metadata.name, sorted(one.attributes.labels.items()))
         print("cpu", one.cpu.usage_core_nano_seconds.value > 0)
         print("memory", 0 < one.memory.working_set_bytes.value < 64 << 20)
         pod.start(FOREVER, name="idle")

@@ -8,18 +8,14 @@ import subprocess
 from pathlib import Path
 
 from tests.engines.cri.node import (
-    BRIDGE,
-    CGROUP_PARENT,
     FOREVER,
-    HEX_ID,
     READY,
-    RUNTIME_ROOT,
     Node,
     Pod,
     eventually,
     refused,
 )
-from tests.engines.cri.steps import CGROUPS, step
+from tests.engines.cri.steps import SERVER, skip, step
 
 # ---- failures
 
@@ -105,7 +101,6 @@ def sandbox_killed(node: Node) -> None:
             pod.start(["true"])
 
 
-@step
 def shim_killed(node: Node) -> None:
     """One shim holds a whole pod: containerd cleans up behind it with the runtime's help."""
     pod = Pod(node, "orphaned")
@@ -119,6 +114,12 @@ def shim_killed(node: Node) -> None:
     container.wait()
     print(pod.state(), container.state(), container.status().exit_code)
     pod.remove()
+
+
+if SERVER == "containerd":
+    step(shim_killed)
+else:
+    skip("shim-killed", f"{SERVER} has no shims")
 
 
 # ---- the daemon ends, and the pods live on
@@ -167,36 +168,10 @@ def _runs(pid: int) -> bool:
 # ---- what is left
 
 
-def _left(node: Node) -> dict[str, list[str]]:
-    """What pods leave where, while they are there; a kubelet removes their parent cgroups."""
-    roots = [Path("/run/containerd/runc/k8s.io"), RUNTIME_ROOT / "k8s.io"]
-    states = [path for root in roots if root.exists() for path in root.iterdir()]
-    mounted = Path("/proc/self/mounts").read_text().splitlines()
-    points = [line.split()[1] for line in mounted]
-    links = subprocess.run(
-        ["ip", "-o", "link", "show", "master", BRIDGE], capture_output=True, text=True
-    )
-    shims = subprocess.run(["pgrep", "-f", "containerd-shim"], capture_output=True, text=True)
-    groups = [Path(at) for at, _, _ in os.walk(CGROUPS) if CGROUP_PARENT in at]
-    leases = Path(node.work / "leases/pods")
-    return {
-        "runtime's state": [path.name for path in states if path.name != "~seccomp"],
-        "mounts": [p for p in points if p.startswith((f"{node.work}/state", "/run/netns/"))],
-        "namespaces": [path.name for path in Path("/run/netns").iterdir()],
-        "interfaces": links.stdout.splitlines(),
-        "shims": shims.stdout.split(),
-        "cgroups": [str(path) for path in groups if HEX_ID.fullmatch(path.name)],
-        "leases": [p.name for p in leases.glob("10.*")] if leases.exists() else [],
-        "tasks": node.ctr("task", "ls", "-q").split(),
-        "containers": node.ctr("container", "ls", "-q").split(),
-        "bundles": [str(p) for p in node.work.glob("state/io.containerd.runtime.v2.task/k8s.io/*")],
-    }
-
-
 @step
 def nothing_left(node: Node) -> None:
-    print({name: bool(found) for name, found in _left(node).items()} if node.shared_pod else "")
+    print({name: bool(found) for name, found in node.left().items()} if node.shared_pod else "")
     node.shared.remove()
     node.shared_pod = None
-    eventually(lambda: not any(_left(node).values()), f"nothing is left: {_left(node)}")
-    print(_left(node))
+    eventually(lambda: not any(node.left().values()), f"nothing is left: {node.left()}")
+    print(node.left())

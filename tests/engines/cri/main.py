@@ -1,4 +1,4 @@
-"""What a kubelet does with containerd, step by step; started by cri.sh in its private world.
+"""What a kubelet does with containerd or CRI-O, step by step; started by cri.sh in its world.
 
 Writes the same results as steps.sh: what each step printed, its exit status, its time.
 """
@@ -17,8 +17,9 @@ from pathlib import Path
 
 import grpc
 
+from tests.engines.cri.crio import Crio
 from tests.engines.cri.node import Node, Unable, plain
-from tests.engines.cri.steps import STEPS, Step
+from tests.engines.cri.steps import SERVER, STEPS, Step
 
 # In this order; the last step of all looks at what the others have left.
 MODULES = ("pods", "containers", "streams", "security", "surroundings", "ends")
@@ -50,7 +51,8 @@ def main() -> None:
     for name in MODULES:
         importlib.import_module(f"tests.engines.cri.{name}")
     results, work = Path(os.environ["RESULTS"]), Path(os.environ["WORK"])
-    node = Node(work, results, os.environ["RUNTIME"])
+    server = {"containerd": Node, "crio": Crio}[SERVER]
+    node = server(work, results, os.environ["RUNTIME"])
     try:
         node.start()
         node.load_images(os.environ["IMAGE_FILE"])

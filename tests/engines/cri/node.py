@@ -1,8 +1,9 @@
-"""A containerd with its Kubernetes interface, and the pods that a kubelet would have on it."""
+"""A server of Kubernetes's interface, here containerd, and the pods of a kubelet on it."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
 import signal
 import subprocess
@@ -16,10 +17,11 @@ import grpc
 
 from tests.engines import image
 from tests.engines.cri.client import Client
+from tests.engines.cri.steps import CGROUPS
 
 DEADLINE = 60  # seconds, for whatever is waited for
 PAUSE_NAME = "localhost/engine-pause:latest"
-PAUSE = ["/bin/sh", "-c", "while :; do sleep 3600 & wait; done"]
+PAUSE = ["/bin/sh", "-c", "trap exit TERM; while :; do sleep 3600 & wait; done"]
 HANDLER = "under-test"
 RUNTIME_ROOT = Path("/run/runtime-root")  # --root of HANDLER; the default handler has its own
 CGROUP_PARENT = "/kubepods"
@@ -29,6 +31,7 @@ READY = 'trap "exit 5" TERM; echo ready; while :; do sleep 0.05; done'
 HEX_ID = re.compile(r"\b[0-9a-f]{64}\b")
 # What the runtimes put before the same words: their names, and runc a phrase more.
 PHRASES = re.compile(r"\b(runc|pyruntime) create failed: |unable to start container process: ")
+ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
 
 CONFIG = """version = 2
 root = "{work}/root"
@@ -81,7 +84,7 @@ def eventually(condition: Callable[[], bool], what: str) -> None:
 
 def plain(text: str) -> str:
     """A text without what differs from run to run, or between runtimes."""
-    return PHRASES.sub("", HEX_ID.sub("ID", text))
+    return PHRASES.sub("", ADDRESS.sub("ADDRESS", HEX_ID.sub("ID", text)))
 
 
 class Node:
@@ -89,6 +92,12 @@ class Node:
 
     `systemd` is whether systemd makes the cgroups; `prefix` is put before the server's command.
     """
+
+    server = "containerd"
+    # Where the runtime has the states of containers: of the default handler, and of HANDLER.
+    states = (Path("/run/containerd/runc/k8s.io"), RUNTIME_ROOT / "k8s.io")
+    monitor = "containerd-shim"
+    removal_kills = True  # RemoveContainer does not first ask a program to end
 
     def __init__(
         self,
@@ -99,19 +108,23 @@ class Node:
         prefix: Sequence[str] = (),
     ) -> None:
         self.work, self.results = work, results
-        self.socket = f"{work}/containerd.sock"
+        self.socket = f"{work}/server.sock"
         self.client = Client(self.socket)
         self.call = self.client.call
         self.daemon: subprocess.Popen[bytes] | None = None
         self.shared_pod: Pod | None = None
-        self.command = [*prefix, "containerd", "--config", f"{work}/containerd.toml"]
-        self._configure(runtime, "true" if systemd else "false")
+        self.command = [*prefix, *self._configure(runtime, systemd)]
+        self._configure_network()
 
-    def _configure(self, runtime: str, systemd: str) -> None:
+    def _configure(self, runtime: str, systemd: bool) -> list[str]:
+        """Write the server's configuration; the command that starts it."""
         values = {"work": self.work, "socket": self.socket, "pause": PAUSE_NAME}
-        values |= {"runtime": runtime, "systemd": systemd}
+        values |= {"runtime": runtime, "systemd": "true" if systemd else "false"}
         text = CONFIG.format(handler=HANDLER, root=RUNTIME_ROOT, **values)
         (self.work / "containerd.toml").write_text(text)
+        return ["containerd", "--config", f"{self.work}/containerd.toml"]
+
+    def _configure_network(self) -> None:
         (self.work / "net.d").mkdir()
         ipam = {
             "type": "host-local",
@@ -124,17 +137,17 @@ class Node:
         (self.work / "net.d/10-pods.conflist").write_text(json.dumps(network))
 
     def start(self) -> None:
-        """Start containerd, and wait until it answers. Raises Unable with its last words."""
-        log = self.results / "containerd.log"
+        """Start the server, and wait until it answers. Raises Unable with its last words."""
+        log = self.results / f"{self.server}.log"
         with log.open("ab") as file:
             self.daemon = subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=file, stderr=file
             )
         try:
-            eventually(self._answers, "containerd answers")
+            eventually(self._answers, f"{self.server} answers")
         except TimeoutError:
             last = log.read_text(errors="replace").splitlines()[-1:]
-            raise Unable(f"containerd does not start: {''.join(last)}") from None
+            raise Unable(f"{self.server} does not start: {''.join(last)}") from None
 
     def _answers(self) -> bool:
         assert self.daemon is not None
@@ -147,7 +160,7 @@ class Node:
         return all(condition.status for condition in status.conditions)
 
     def end(self, number: signal.Signals) -> None:
-        """End containerd by a signal; its containers live on."""
+        """End the server by a signal; its containers live on."""
         assert self.daemon is not None
         self.daemon.send_signal(number)
         self.daemon.wait(DEADLINE)
@@ -163,9 +176,42 @@ class Node:
         image.write(pause, PAUSE_NAME, PAUSE)
         try:
             for path in (archive, str(pause)):
-                self.ctr("image", "import", path)
+                self.load(path)
         except subprocess.CalledProcessError as error:
-            raise Unable(f"containerd cannot import an image: {error.stderr.strip()}") from None
+            raise Unable(f"{self.server} cannot import an image: {error.stderr.strip()}") from None
+
+    def load(self, archive: str) -> None:
+        """Import an image. Raises subprocess.CalledProcessError."""
+        self.ctr("image", "import", archive)
+
+    def left(self) -> dict[str, list[str]]:
+        """What pods leave where, while they are there; a kubelet removes their parent cgroups."""
+        states = [path for root in self.states if root.exists() for path in root.iterdir()]
+        links = subprocess.run(
+            ["ip", "-o", "link", "show", "master", BRIDGE], capture_output=True, text=True
+        )
+        monitors = subprocess.run(["pgrep", "-f", self.monitor], capture_output=True, text=True)
+        groups = [Path(at) for at, _, _ in os.walk(CGROUPS) if CGROUP_PARENT in at]
+        return {
+            "runtime's state": [path.name for path in states if path.name != "~seccomp"],
+            "interfaces": links.stdout.splitlines(),
+            "monitors": monitors.stdout.split(),
+            "cgroups": [str(path) for path in groups if HEX_ID.search(path.name)],
+            "leases": [path.name for path in self.work.glob("leases/pods/10.*")],
+            **self._left_of_server(),
+        }
+
+    def _left_of_server(self) -> dict[str, list[str]]:
+        mounted = Path("/proc/self/mounts").read_text().splitlines()
+        points = [line.split()[1] for line in mounted]
+        bundles = self.work.glob("state/io.containerd.runtime.v2.task/k8s.io/*")
+        return {
+            "mounts": [p for p in points if p.startswith((f"{self.work}/state", "/run/netns/"))],
+            "namespaces": [path.name for path in Path("/run/netns").iterdir()],
+            "tasks": self.ctr("task", "ls", "-q").split(),
+            "containers": self.ctr("container", "ls", "-q").split(),
+            "bundles": [str(path) for path in bundles],
+        }
 
     @contextmanager
     def pod(self, name: str, **options: Any) -> Iterator[Pod]:
@@ -235,7 +281,7 @@ class Pod:
         linux = {"security_context": security or {}, "resources": resources or {}}
         config = {
             "metadata": {"name": name, "attempt": config.pop("attempt", 0)},
-            "image": {"image": image.NAME},
+            "image": {"image": image.NAME, "user_specified_image": image.NAME},
             "command": command,
             "log_path": f"{name}.log",
             "linux": linux,
@@ -344,6 +390,8 @@ class Container:
 
     def remove(self) -> None:
         """Kill it if it runs, and remove it."""
+        if not self.pod.node.removal_kills:
+            self.stop(0)
         self.call("RemoveContainer", container_id=self.id)
         (self.pod.logs / f"{self.name}.log").unlink(missing_ok=True)
 

@@ -1,17 +1,21 @@
-"""The list of steps that a kubelet does with containerd."""
+"""The list of steps that a kubelet does with a server of its interface."""
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tests.engines.cri.node import Node
+if TYPE_CHECKING:
+    from tests.engines.cri.node import Node
 
-Step = Callable[[Node], None]
+Step = Callable[["Node"], None]
 STEPS: list[tuple[str, Step, str]] = []
 CGROUPS = Path("/sys/fs/cgroup")
+SERVER = os.environ.get("SERVER", "containerd")  # whose interface it is
 
 
 def step(function: Step) -> Step:
@@ -30,6 +34,13 @@ def containerd_version() -> tuple[int, ...]:
     text = subprocess.check_output(["containerd", "--version"], text=True)
     found = re.search(r" v?(\d+)\.(\d+)", text)
     return tuple(map(int, found.groups())) if found else ()
+
+
+def lacks_capabilities() -> bool:
+    """Whether some capability of the kernel is withheld from this process for good."""
+    found = re.search(r"^CapBnd:\s*(\w+)$", Path("/proc/self/status").read_text(), re.MULTILINE)
+    last = int(Path("/proc/sys/kernel/cap_last_cap").read_text())
+    return found is None or int(found[1], 16) != (2 << last) - 1
 
 
 def has_controller(name: str) -> bool:
