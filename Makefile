@@ -107,7 +107,7 @@ conformance: setup-test  ## Requirement tests on RUNTIME (ours); RUNTIME_TOOLS=D
 	$(if $(RUNTIME_TOOLS),$(PYTHON) -m conformance.runtime_tools --tree '$(RUNTIME_TOOLS)')
 
 .PHONY: test-engines
-test-engines: setup-engines  ## Run Podman, Docker, containerd, CRI, buildah on pyruntime and on runc
+test-engines: setup-engines  ## Run Podman, Docker, containerd, CRI, CRI-O, buildah on pyruntime and on runc
 	@$(MAKE) --no-print-directory build
 	$(PYTHON) -m tests.engines.run --runtime $(LAUNCHED) $(ENGINES_ARGS)
 

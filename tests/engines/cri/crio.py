@@ -39,6 +39,8 @@ runtime_root = "{root}"
 pause_image = "{pause}"
 pause_command = ""
 signature_policy = "{work}/policy.json"
+signature_policy_dir = "{work}/policies"
+namespaced_auth_dir = "{work}/auth"
 [crio.network]
 network_dir = "{work}/net.d"
 plugin_dirs = ["/usr/lib/cni"]

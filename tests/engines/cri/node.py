@@ -32,6 +32,8 @@ HEX_ID = re.compile(r"\b[0-9a-f]{64}\b")
 # What the runtimes put before the same words: their names, and runc a phrase more.
 PHRASES = re.compile(r"\b(runc|pyruntime) create failed: |unable to start container process: ")
 ADDRESS = re.compile(r"\b0x[0-9a-f]{6,}\b")
+# CRI-O passes on what the runtime has logged; runc has warnings beside an error.
+LOGGED = re.compile(r'time="\S+" level=(?:warning msg=.*?"\n|error )')
 
 CONFIG = """version = 2
 root = "{work}/root"
@@ -84,7 +86,8 @@ def eventually(condition: Callable[[], bool], what: str) -> None:
 
 def plain(text: str) -> str:
     """A text without what differs from run to run, or between runtimes."""
-    return PHRASES.sub("", ADDRESS.sub("ADDRESS", HEX_ID.sub("ID", text)))
+    text = LOGGED.sub("", HEX_ID.sub("ID", text))
+    return PHRASES.sub("", ADDRESS.sub("ADDRESS", text))
 
 
 class Node:
@@ -351,9 +354,17 @@ class Container:
 
     def print_log(self) -> None:
         """What it printed and to which stream; first all of one, then all of the other."""
-        lines = (line.partition(" ")[2] for line in self._log_lines())
-        for line in sorted(lines, key=lambda line: line.partition(" ")[0], reverse=True):
-            print(line)
+        streams: dict[str, list[str]] = {"stdout": [], "stderr": []}
+        parts = dict.fromkeys(streams, "")
+        for line in self._log_lines():
+            _, stream, tag, text = line.split(" ", 3)
+            parts[stream] += text
+            if tag != "P":  # not a part of a line only
+                streams[stream].append(parts[stream])
+                parts[stream] = ""
+        for stream, lines in streams.items():
+            for text in lines + [parts[stream]] * bool(parts[stream]):
+                print(stream, text)
 
     def print_runtime_log(self) -> None:
         """What the runtime has written to its log of JSON lines, without the times."""

@@ -47,10 +47,12 @@ def stream_exec(node: Node) -> None:
 def stream_terminal(node: Node) -> None:
     container = node.shared.start(FOREVER)
     sized = '[ "$(stty size 2>/dev/null)" = "33 99" ]'
-    script = f"until {sized}; do sleep 0.05; done; test -t 1 && tty; exit 4"
+    script = f"until {sized}; do sleep 0.05; done; stty -echo; tty; read line; exit 4"
     terminal = {"stdin": True, "stdout": True, "tty": True}
     with connected(container, "Exec", cmd=["sh", "-c", script], **terminal) as streams:
         streams.resize(99, 33)
+        print(streams.read_until(b"/dev/pts/0\r\n").decode().strip())
+        streams.send(STDIN, b"\n")
         show(streams)
     container.remove()
 

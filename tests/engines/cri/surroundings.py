@@ -45,9 +45,12 @@ def own_names() -> dict[str, str]:
 @step
 def namespaces_default(node: Node) -> None:
     options = {"namespace_options": {"pid": "CONTAINER"}}
-    one, two = (names(node.shared.start(FOREVER, security=options)) for _ in range(2))
+    made = [node.shared.start(FOREVER, security=options) for _ in range(2)]
+    one, two = (names(container) for container in made)
     print("both", shared_names(one, two))
     print("with the host", shared_names(one, own_names()))
+    for container in made:
+        container.remove()
 
 
 @step
