@@ -358,7 +358,7 @@ def test_devices_are_limited_again(container: Container, images: Path) -> None:
     counting(container)
     save(container, images)
     restore(container, images)
-    script = "mknod /tmp/disk b 7 77; cat /tmp/disk; echo $?; head -c 1 /dev/zero | wc -c"
+    script = "mknod /dev/disk b 7 77; cat /dev/disk; echo $?; head -c 1 /dev/zero | wc -c"
     assert inside(container, f"({script}) 2>&1").splitlines()[-2:] == ["1", "1"]
     assert "not permitted" in inside(container, f"({script}) 2>&1")
 
@@ -458,8 +458,11 @@ def test_mounts_of_cgroups(container: Container, images: Path, own: bool) -> Non
     before = inside(container, look)
     save(container, images)
     restore(container, images)
-    assert inside(container, look) == before
-    assert int(before.splitlines()[-1]) > 0
+    after = inside(container, look)
+    # The host's cgroups, where they are shown, come and go.
+    *same, number = after.splitlines()
+    assert same == before.splitlines()[:-1]
+    assert int(number) > 0
 
 
 @rows("R296", "R297")

@@ -113,6 +113,9 @@ class Restoration(Creation):
         found: dict[str, Any] = {
             "evasive_devices": True,
             "rst_sibling": True,
+            # The newer way of CRIU's wants mounts of one peer group to lie in each other on the
+            # host, too; the prepared sources do not.
+            "mntns_compat_mode": True,
             "root": self.container.path(plans.ROOT),
             "ext_mnt": mounted,
             "inherit_fd": self._inherited_streams(),

@@ -60,6 +60,7 @@ MESSAGES: dict[str, Fields] = {
         "config_file": (51, TEXT),
         "lsm_profile": (53, TEXT),
         "lsm_mount_context": (63, TEXT),
+        "mntns_compat_mode": (65, NUMBER),
     },
     "page_server": {"address": (1, TEXT), "port": (2, NUMBER)},
     "external_mount": {"key": (1, TEXT), "val": (2, TEXT)},
