@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -86,6 +87,14 @@ def systemctl(*arguments: str) -> str:
     )
     assert done.returncode == 0, f"systemctl {arguments}: {done.stderr}"
     return done.stdout
+
+
+@pytest.fixture(autouse=True)
+def alone() -> Iterator[None]:
+    """One of these tests at a time: systemd writes to the files of all units when it reloads."""
+    with open("/run/pyruntime-tests-systemd.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 @pytest.fixture

@@ -95,7 +95,6 @@ def test_limits_of_other_kinds_survive_systemd(container: Container, unit: Unit)
     unified = {
         "memory.min": str(MIB),
         "io.weight": "default 77",
-        "memory.oom.group": "1",
     }
     container.bundle.linux["resources"] = {"cpu": {"idle": 1}, "unified": unified}
     container.create().start()
