@@ -34,7 +34,13 @@ import pytest
 
 from conformance import floor
 from conformance.bundle import Bundle
-from conformance.runtime import Container, Runtime, kill_orphans, mounts_below
+from conformance.runtime import (
+    Container,
+    Runtime,
+    heed_interrupts,
+    kill_orphans,
+    mounts_below,
+)
 
 MakeContainer = Callable[..., Container]
 PR_SET_CHILD_SUBREAPER = 36
@@ -79,6 +85,7 @@ def is_under_test(runtime: str) -> bool:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Declare the marks; become the parent of orphans, as engines are; hide calls if asked to."""
+    heed_interrupts()
     config.addinivalue_line("markers", "rows(*rows): the requirement rows that a test covers")
     config.addinivalue_line(
         "markers", "departs(runtime, reason): that runtime is known to break the text here"

@@ -60,6 +60,12 @@ class Deadline:
                 watcher(text)
 
 
+def heed_interrupts() -> None:
+    """Let the programs that are started react to SIGINT, which a job in the background ignores."""
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def wait_for(
     condition: Callable[[], Value | None], what: str, deadline: float = DEADLINE
 ) -> Value:
