@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pyruntime import deletion
+from pyruntime.commands import run
 from pyruntime.restoration import Restoration
 
 TYPE_CHECKING = False
@@ -16,22 +16,14 @@ def execute(request: Request) -> int:
     if request.options["detach"]:
         Restoration(request).run().release()
         return 0
-    from pyruntime.foreground import Signals
-
-    signals = Signals()
-    signals.catch()
-    try:
-        return _stay(request, signals)
-    finally:
-        signals.release()
+    return run.in_foreground(request, _stay)
 
 
 def _stay(request: Request, signals: Signals) -> int:
     """As `run` does."""
-    from pyruntime.commands.run import terminal_of
     from pyruntime.foreground import serve
 
-    terminal = terminal_of(request)
+    terminal = run.terminal_of(request)
     container = Restoration(request, terminal.theirs if terminal else -1).run()
     container.release()
     try:
@@ -39,5 +31,4 @@ def _stay(request: Request, signals: Signals) -> int:
             terminal.receive()
         return serve(container.pid, signals, terminal)
     finally:
-        for warning in deletion.delete(request.root, container.identifier, True):
-            request.log.warning(warning)
+        run.delete(request, container)

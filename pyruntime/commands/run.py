@@ -21,12 +21,17 @@ def execute(request: Request) -> int:
     if request.options.get("detach"):
         _start(request, Creation(request).run(), starting.start_and_wait)
         return 0
+    return in_foreground(request, _stay)
+
+
+def in_foreground(request: Request, stay: Callable[[Request, Signals], int]) -> int:
+    """Stay with a container while signals are caught, to be passed on; what `stay` returns."""
     from pyruntime.foreground import Signals
 
     signals = Signals()
     signals.catch()
     try:
-        return _stay(request, signals)
+        return stay(request, signals)
     finally:
         signals.release()
 
@@ -44,7 +49,7 @@ def _stay(request: Request, signals: Signals) -> int:
         return serve(container.pid, signals, terminal, proxy)
     finally:  # whatever happens here, nobody else would look after the container
         if not request.options.get("keep"):
-            _delete(request, container)
+            delete(request, container)
 
 
 def terminal_of(request: Request) -> Terminal | None:
@@ -75,10 +80,11 @@ def _start(
     try:
         start(container)
     except BaseException:
-        _delete(request, container)
+        delete(request, container)
         raise
 
 
-def _delete(request: Request, container: state.Container) -> None:
+def delete(request: Request, container: state.Container) -> None:
+    """Delete the container, whatever it does; what goes wrong is a warning."""
     for warning in deletion.delete(request.root, container.identifier, True):
         request.log.warning(warning)
