@@ -120,12 +120,12 @@ def _visible(mountinfo: str) -> list[_Mount]:
         fields = head.split(" ")
         if not separator or len(fields) < 5:
             continue
-        point = _unescape(fields[4])
+        point = unescape(fields[4])
         if found:
             found = [mount for mount in found if not _covers(point, mount.point)]
         if tail.startswith(("cgroup ", "cgroup2 ")):
             kind, _, rest = tail.partition(" ")
-            found.append(_Mount(kind, _unescape(fields[3]), point, rest.rpartition(" ")[2]))
+            found.append(_Mount(kind, unescape(fields[3]), point, rest.rpartition(" ")[2]))
     return found
 
 
@@ -151,7 +151,7 @@ def _controllers(options: str) -> list[str]:
     ]
 
 
-def _unescape(field: str) -> str:
+def unescape(field: str) -> str:
     """A path field of mountinfo, where the kernel writes space, tab, newline, \\ in octal."""
     if "\\" not in field:
         return field

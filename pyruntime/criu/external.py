@@ -11,6 +11,7 @@ import posix
 
 from pyruntime import facts
 from pyruntime.cgroups.directory import read_text
+from pyruntime.cgroups.layout import unescape
 from pyruntime.plan import cgroup_mounts, mount_options, mounts
 from pyruntime.plan.devices import DEFAULT_DEVICES
 from pyruntime.plan.restore import source_place
@@ -54,12 +55,6 @@ def mount_table(pid: int | str) -> list[Mount]:
     """The mounts that a process sees, in their order."""
     text = read_text(f"/proc/{pid}/mountinfo")
     return [Mount(line) for line in text.splitlines() if " - " in line]
-
-
-def unescape(field: str) -> str:
-    """Space, tab, newline and backslash are written in octal there."""
-    first, *rest = field.split("\\")
-    return first + "".join(chr(int(part[:3], 8)) + part[3:] for part in rest)
 
 
 def binds(config: Config) -> list[tuple[str, int, Config]]:
